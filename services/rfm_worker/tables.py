@@ -1,0 +1,233 @@
+"""Tables of the schema `rfm`, which this worker alone writes.
+
+Text keys collate "C": one byte order for the database and Python, so that both sort locks alike.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    func,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from shared.db.common_tables import applied_offset_table, outbox_table
+
+SCHEMA = "rfm"
+metadata = MetaData(schema=SCHEMA)
+
+MONEY = Numeric(18, 4)
+QUANTITY = Numeric(18, 3)
+SUM = Numeric(24, 4)
+"""Sums of many amounts: wider than one amount, so that no tenant's total can overflow and stop a batch."""
+UNITS = Numeric(24, 3)
+WEIGHT = Numeric()
+"""Decayed sums are exact decimals of any length: adding and taking away leave no rounding dust."""
+KEY = Text(collation="C")
+TIME = DateTime(timezone=True)
+
+outbox = outbox_table(metadata)
+applied_offset = applied_offset_table(metadata)
+
+tenant = Table(
+    "tenant",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("status", Text, nullable=False, server_default="active"),
+    Column("timezone", Text, nullable=False, server_default="Europe/Paris"),
+    Column("currency", Text),
+    Column("reference_date", Text, nullable=False, server_default="now"),
+    Column("rfm_method", Text, nullable=False, server_default="quintile"),
+    Column("rfm_bounds", JSONB),
+    Column("active_days", Integer, nullable=False, server_default="90"),
+    Column("version", Integer, nullable=False, server_default="0"),
+    comment="What this worker needs of each tenant; version 0 stands for one whose event has not arrived.",
+)
+
+sale = Table(
+    "sale",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("sale_id", KEY, primary_key=True),
+    Column("recorded", Boolean, nullable=False),
+    Column("customer_code", KEY),
+    Column("sold_at", TIME),
+    Column("day", Date),
+    Column("channel", Text),
+    Column("currency", Text),
+    Column("gross", MONEY, nullable=False, server_default="0"),
+    Column("net", MONEY, nullable=False, server_default="0"),
+    Column("cancelled", Boolean, nullable=False, server_default="false"),
+    Column("returned", Boolean, nullable=False, server_default="false"),
+    Column("event_time", TIME),
+    Column("event_id", Text),
+    Column("product_keys", ARRAY(KEY)),
+    Column("labels", ARRAY(Text)),
+    Column("quantities", ARRAY(QUANTITY)),
+    Column("unit_prices", ARRAY(MONEY)),
+    Column("discounts", ARRAY(MONEY)),
+    Column("amounts", ARRAY(MONEY)),
+    Column("metadata", JSONB),
+    Index("sale_of_customer", "tenant_id", "customer_code", "sold_at", "sale_id"),
+    Index("sale_by_time", "tenant_id", "sold_at", "sale_id"),
+    comment="The ledger: one row a sale with its lines as parallel arrays; recorded = false waits for its sale.",
+)
+
+sale_return = Table(
+    "sale_return",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("return_id", KEY, primary_key=True),
+    Column("sale_id", KEY, nullable=False),
+    Column("returned_at", TIME, nullable=False),
+    Column("event_time", TIME, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("product_keys", ARRAY(KEY), nullable=False),
+    Column("quantities", ARRAY(QUANTITY), nullable=False),
+    Column("amounts", ARRAY(MONEY), nullable=False),
+    Index("sale_return_of_sale", "tenant_id", "sale_id"),
+)
+
+sale_cancellation = Table(
+    "sale_cancellation",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("sale_id", KEY, primary_key=True),
+    Column("cancelled_at", TIME, nullable=False),
+    Column("reason", Text),
+    Column("event_time", TIME, nullable=False),
+    Column("event_id", Text, nullable=False),
+)
+
+customer = Table(
+    "customer",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("customer_code", KEY, primary_key=True),
+    Column("code_hash", LargeBinary, nullable=False),
+    Column("master_version", Integer),
+    Column("created_at", TIME),
+    Column("first_name", Text),
+    Column("last_name", Text),
+    Column("email", Text),
+    Column("phone", Text),
+    Column("language", Text),
+    Column("tags", ARRAY(Text), nullable=False, server_default="{}"),
+    Column("frequency", Integer, nullable=False, server_default="0"),
+    Column("monetary", SUM, nullable=False, server_default="0"),
+    Column("first_order_at", TIME),
+    Column("last_order_at", TIME),
+    Column("last_order_day", Date),
+    Column("r", SmallInteger),
+    Column("f", SmallInteger),
+    Column("m", SmallInteger),
+    Column("segment", Text, nullable=False, server_default="prospect"),
+    Column("segment_since", TIME, nullable=False, server_default=func.now()),
+    Index("customer_by_hash", "tenant_id", "code_hash"),
+    Index("customer_by_segment", "tenant_id", "segment", "customer_code"),
+    Index("customer_by_spend", "tenant_id", "monetary", "customer_code"),
+    Index("customer_by_last_order", "tenant_id", "last_order_at", "customer_code"),
+    comment="One row per customer that exists: identity for search, values, scores. Erased people have none.",
+)
+
+customer_product = Table(
+    "customer_product",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("customer_code", KEY, primary_key=True),
+    Column("product_key", KEY, primary_key=True),
+    Column("orders", Integer, nullable=False),
+    Column("units", UNITS, nullable=False),
+    Column("amount", SUM, nullable=False),
+    Column("spend_weight", WEIGHT, nullable=False),
+    comment="Net contributions per customer and product; spend_weight decays with a half-life of 180 days.",
+)
+
+product = Table(
+    "product",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("product_key", KEY, primary_key=True),
+    Column("master_version", Integer),
+    Column("name", Text),
+    Column("family", Text),
+    Column("orders", Integer, nullable=False, server_default="0"),
+    Column("units", UNITS, nullable=False, server_default="0"),
+    Column("revenue", SUM, nullable=False, server_default="0"),
+    Column("units_weight", WEIGHT, nullable=False, server_default="0"),
+    comment="Net contributions per product; units_weight decays with a half-life of 90 days.",
+)
+
+day = Table(
+    "day",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("day", Date, primary_key=True),
+    Column("orders", Integer, nullable=False),
+    Column("units", UNITS, nullable=False),
+    Column("revenue", SUM, nullable=False),
+)
+
+cutoffs = Table(
+    "cutoffs",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("method", Text, nullable=False),
+    Column("reference_date", Date, nullable=False),
+    Column("customers", Integer, nullable=False),
+    Column("recency_days", ARRAY(Numeric), nullable=False),
+    Column("frequency", ARRAY(Numeric), nullable=False),
+    Column("monetary", ARRAY(Numeric), nullable=False),
+    Column("average_basket", ARRAY(Numeric), nullable=False),
+    Column("computed_at", TIME, nullable=False),
+    comment="Current bounds: four per axis, two terciles of the average basket; empty without a counting order.",
+)
+
+score_request = Table(
+    "score_request",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Index("score_request_of_tenant", "tenant_id", "id"),
+    comment="Appended by each batch that changed a tenant, removed by the scorer: no row that two writers share.",
+)
+
+segment_change = Table(
+    "segment_change",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("customer_code", KEY, nullable=False),
+    Column("previous", Text),
+    Column("segment", Text, nullable=False),
+    Column("rfm_code", Text),
+    Column("changed_at", TIME, nullable=False),
+    Column("cause", Text, nullable=False),
+    Column("cause_id", Text),
+    Index("segment_change_of_customer", "tenant_id", "customer_code", "id"),
+)
+
+erasure = Table(
+    "erasure",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("code_hash", LargeBinary, primary_key=True),
+    Column("erased_at", TIME, primary_key=True),
+    Column("pseudonym", KEY, nullable=False),
+    Index("erasure_pseudonym", "tenant_id", "pseudonym", unique=True),
+    comment="Sales made up to erased_at by the code with this hash stand in the ledger under the pseudonym.",
+)
+
+TENANT_TABLES = tuple(table.name for table in metadata.sorted_tables if "tenant_id" in table.c)

@@ -1,0 +1,67 @@
+"""Engine and transaction edge. Repositories receive a connection and never commit."""
+
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import asyncpg
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+CONNECT_TIMEOUT_S = 5
+STATEMENT_TIMEOUT_S = 120
+
+_BEGIN = text("select set_config('app.tenant', :tenant, true), set_config('app.operator', :operator, true)")
+
+
+def create_engine(
+    url: str, *, application_name: str, pool_size: int = 5, statement_timeout_s: float = STATEMENT_TIMEOUT_S
+) -> AsyncEngine:
+    """An engine for one process, made in its composition root.
+
+    Args:
+        url: SQLAlchemy URL with the asyncpg driver and the service's own role.
+        application_name: shown in pg_stat_activity.
+        pool_size: connections kept open; as many again may be opened for a moment.
+        statement_timeout_s: seconds after which the server cancels a statement.
+    """
+    return create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=CONNECT_TIMEOUT_S,
+        pool_recycle=1800,
+        pool_pre_ping=False,
+        connect_args={
+            "timeout": CONNECT_TIMEOUT_S,
+            "server_settings": {
+                "application_name": application_name,
+                "statement_timeout": str(int(statement_timeout_s * 1000)),
+                "idle_in_transaction_session_timeout": "60000",
+                "timezone": "UTC",
+            },
+        },
+    )
+
+
+@asynccontextmanager
+async def transaction(
+    engine: AsyncEngine, *, tenant_id: uuid.UUID | None = None, operator: bool = False
+) -> AsyncIterator[AsyncConnection]:
+    """One transaction, seen by row-level security as `tenant_id` (or as no tenant at all).
+
+    The setting is made by the first statement, which also makes SQLAlchemy's lazy BEGIN real: a COPY through the
+    driver's connection before it would commit by itself.
+    """
+    async with engine.begin() as connection:
+        await connection.execute(
+            _BEGIN, {"tenant": str(tenant_id) if tenant_id else "", "operator": "on" if operator else ""}
+        )
+        yield connection
+
+
+async def driver_connection(connection: AsyncConnection) -> "asyncpg.Connection[Any]":
+    """The asyncpg connection under `connection`, inside the same transaction: for COPY and prepared bulk statements."""
+    raw = await connection.get_raw_connection()
+    return cast("asyncpg.Connection[Any]", raw.driver_connection)

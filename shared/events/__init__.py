@@ -1,0 +1,1 @@
+"""What travels: topics, envelopes, payloads and their golden examples."""

@@ -1,0 +1,84 @@
+"""Field types that several payloads share, with their limits: one place says what a code, an amount or a moment may be."""
+
+import re
+from datetime import UTC, datetime
+from decimal import Decimal
+from functools import cache
+from typing import Annotated
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic_core import PydanticCustomError
+
+LONGEST_CODE = 64
+MOST_LINES = 500
+EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+"""Fixed, not relative to now, so that a replay years later decides as the first time."""
+LARGEST_QUANTITY = Decimal(10**9)
+LARGEST_MONEY = Decimal(10**9)
+
+_EMAIL = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
+_PRINTABLE = r"^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$"
+_PRINTABLE_OR_EMPTY = r"^[^\p{C}\p{Zl}\p{Zp}]*$"
+
+# ISO 4217 codes in circulation; currencies without a minor unit are decimal all the same.
+CURRENCIES = frozenset(
+    ["AED", "AFN", "ALL", "AMD", "ANG", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BGN", "BHD", "BIF", "BMD", "BND", "BOB", "BRL", "BSD", "BTN", "BWP", "BYN", "BZD", "CAD", "CDF", "CHF", "CLP", "CNY", "COP", "CRC", "CUP", "CVE", "CZK", "DJF", "DKK", "DOP", "DZD", "EGP", "ERN", "ETB", "EUR", "FJD", "FKP", "GBP", "GEL", "GHS", "GIP", "GMD", "GNF", "GTQ", "GYD", "HKD", "HNL", "HTG", "HUF", "IDR", "ILS", "INR", "IQD", "IRR", "ISK", "JMD", "JOD", "JPY", "KES", "KGS", "KHR", "KMF", "KPW", "KRW", "KWD", "KYD", "KZT", "LAK", "LBP", "LKR", "LRD", "LSL", "LYD", "MAD", "MDL", "MGA", "MKD", "MMK", "MNT", "MOP", "MRU", "MUR", "MVR", "MWK", "MXN", "MYR", "MZN", "NAD", "NGN", "NIO", "NOK", "NPR", "NZD", "OMR", "PAB", "PEN", "PGK", "PHP", "PKR", "PLN", "PYG", "QAR", "RON", "RSD", "RUB", "RWF", "SAR", "SBD", "SCR", "SDG", "SEK", "SGD", "SHP", "SLE", "SOS", "SRD", "SSP", "STN", "SVC", "SYP", "SZL", "THB", "TJS", "TMT", "TND", "TOP", "TRY", "TTD", "TWD", "TZS", "UAH", "UGX", "USD", "UYU", "UZS", "VED", "VES", "VND", "VUV", "WST", "XAF", "XCD", "XOF", "XPF", "YER", "ZAR", "ZMW", "ZWG"]
+)
+
+
+def _no_email(value: str) -> str:
+    if "@" in value and _EMAIL.search(value):
+        raise PydanticCustomError(
+            "email_like", "must not look like an e-mail address: personal data stays out of codes"
+        )
+    return value
+
+
+def _currency(value: str) -> str:
+    if value not in CURRENCIES:
+        raise PydanticCustomError("currency", "must be an ISO 4217 currency code")
+    return value
+
+
+@cache
+def _zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _timezone(value: str) -> str:
+    if value not in _zones():
+        raise PydanticCustomError("timezone", "must be an IANA time zone such as Europe/Paris")
+    ZoneInfo(value)
+    return value
+
+
+def _moment(value: datetime) -> datetime:
+    if not EARLIEST <= value < LATEST:
+        raise PydanticCustomError("moment_range", "must lie between 1900-01-01 and 2099-12-31")
+    return value.astimezone(UTC)
+
+
+Code = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=LONGEST_CODE, pattern=_PRINTABLE),
+    AfterValidator(_no_email),
+    Field(description="1 to 64 printable characters, not an e-mail address"),
+]
+"""sale_id, customer_code, product_key, return_id: opaque, compared byte by byte."""
+
+Text = Annotated[str, StringConstraints(max_length=200, pattern=_PRINTABLE_OR_EMPTY), AfterValidator(_no_email)]
+"""Short free text of facts; it travels in topics without personal data, so addresses are refused."""
+
+Word = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
+"""A short label such as a channel, a family or a tag."""
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)]
+"""A name for people: of a person, a product, a tenant."""
+
+Quantity = Annotated[Decimal, Field(gt=0, le=LARGEST_QUANTITY, max_digits=13, decimal_places=3, allow_inf_nan=False)]
+Money = Annotated[Decimal, Field(ge=0, le=LARGEST_MONEY, max_digits=14, decimal_places=4, allow_inf_nan=False)]
+Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
+"""A time with an offset, kept in UTC."""
+Currency = Annotated[str, StringConstraints(min_length=3, max_length=3), AfterValidator(_currency)]
+TimeZone = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_timezone)]

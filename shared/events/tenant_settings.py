@@ -1,0 +1,106 @@
+"""A tenant's settings: they are edited through the gateway and travel whole in `tenant.changed.v1`."""
+
+from datetime import date, time
+from decimal import Decimal
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from shared.events.fields import Currency, Money, TimeZone
+
+
+class Section(BaseModel):
+    """A group of settings; unknown names are refused so that a typing error is not silently without effect."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+FourDays = Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=4, max_length=4)]
+FourCounts = Annotated[list[Annotated[int, Field(ge=0, le=10_000_000)]], Field(min_length=4, max_length=4)]
+FourAmounts = Annotated[list[Money], Field(min_length=4, max_length=4)]
+
+
+class RfmBounds(Section):
+    """Four ascending bounds per axis; a score is counted by how many of them lie below the value."""
+
+    recency_days: FourDays
+    frequency: FourCounts
+    monetary: FourAmounts
+
+    @model_validator(mode="after")
+    def _ascending(self) -> Self:
+        axes: dict[str, list[int] | list[Decimal]] = {
+            "recency_days": self.recency_days,
+            "frequency": self.frequency,
+            "monetary": self.monetary,
+        }
+        for name, bounds in axes.items():
+            if any(low >= high for low, high in zip(bounds, bounds[1:], strict=False)):
+                raise PydanticCustomError("not_ascending", "{axis} must ascend strictly", {"axis": name})
+        return self
+
+
+class RfmSettings(Section):
+    """How scores are cut: by the tenant's own quintiles, or at fixed bounds."""
+
+    method: Literal["quintile", "fixed"] = "quintile"
+    bounds: RfmBounds | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.method == "fixed" and self.bounds is None:
+            raise PydanticCustomError("bounds_missing", "method fixed needs bounds")
+        return self
+
+
+class RecommendationSettings(Section):
+    """Knobs of the recommendation scenarios."""
+
+    winback_days: int = Field(180, ge=7, le=3650, description="days without an order after which winback applies")
+    price_cap: Money | None = Field(None, description="highest unit price an upsell may propose")
+
+
+class AuditSettings(Section):
+    """Knobs of the data quality audit."""
+
+    threshold: int = Field(80, ge=0, le=100, description="score from which a tenant passes")
+    fresh_hours: int = Field(48, ge=1, le=8760, description="hours without a sale that are never called stale")
+
+
+class FrequencyCap(Section):
+    """At most `count` messages per person and channel within `days` days."""
+
+    count: int = Field(2, ge=0, le=100)
+    days: int = Field(7, ge=1, le=365)
+
+
+class QuietHours(Section):
+    """Local hours in which nobody is written to; `start` after `end` spans midnight."""
+
+    start: time = time(20, 0)
+    end: time = time(8, 0)
+
+
+class CampaignSettings(Section):
+    """Limits on what is sent to people."""
+
+    cap: FrequencyCap = FrequencyCap()
+    quiet_hours: QuietHours = QuietHours()
+    attribution_days: int = Field(14, ge=1, le=90)
+    holdout_share: float = Field(0.1, ge=0, le=0.5)
+
+
+class TenantSettings(Section):
+    """All settings of a tenant, with their defaults."""
+
+    timezone: TimeZone = "Europe/Paris"
+    currency: Currency = "EUR"
+    reference_date: Literal["now", "latest_sale"] | date = Field(
+        "now", description="what recency is measured from: now, latest_sale, or a fixed date"
+    )
+    active_days: int = Field(90, ge=1, le=3650, description="days since an order within which a customer is active")
+    rfm: RfmSettings = RfmSettings()
+    recommendations: RecommendationSettings = RecommendationSettings()
+    audit: AuditSettings = AuditSettings()
+    campaigns: CampaignSettings = CampaignSettings()
