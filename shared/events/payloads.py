@@ -28,7 +28,7 @@ class Payload(BaseModel):
 
 
 class SaleLine(Payload):
-    """One product on a sale. `amount` = quantity x unit_price - discount when absent, else checked against it to 0.01."""
+    """One product on a sale. `amount`, when absent, is quantity x unit_price - discount; else it is checked to 0.01."""
 
     product_key: Code
     label: Text | None = None

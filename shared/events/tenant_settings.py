@@ -2,6 +2,7 @@
 
 from datetime import date, time
 from decimal import Decimal
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -30,13 +31,13 @@ class RfmBounds(Section):
 
     @model_validator(mode="after")
     def _ascending(self) -> Self:
-        axes: dict[str, list[int] | list[Decimal]] = {
-            "recency_days": self.recency_days,
-            "frequency": self.frequency,
-            "monetary": self.monetary,
+        axes: dict[str, list[Decimal]] = {
+            "recency_days": [Decimal(bound) for bound in self.recency_days],
+            "frequency": [Decimal(bound) for bound in self.frequency],
+            "monetary": list(self.monetary),
         }
         for name, bounds in axes.items():
-            if any(low >= high for low, high in zip(bounds, bounds[1:], strict=False)):
+            if any(low >= high for low, high in pairwise(bounds)):
                 raise PydanticCustomError("not_ascending", "{axis} must ascend strictly", {"axis": name})
         return self
 
