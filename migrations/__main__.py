@@ -12,7 +12,7 @@ from migrations.settings import MigrationSettings
 
 def main() -> None:
     """Brings the database of IACRM_ADMIN_DATABASE_URL to the newest revision."""
-    settings = MigrationSettings()  # type: ignore[call-arg]  # read from the environment
+    settings = MigrationSettings()
     asyncio.run(ensure_roles(settings.url(), settings.passwords()))
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))

@@ -26,7 +26,7 @@ def _migrate(connection: Connection) -> None:
 
 
 async def _run() -> None:
-    engine = create_async_engine(MigrationSettings().url(), poolclass=NullPool)  # type: ignore[call-arg]
+    engine = create_async_engine(MigrationSettings().url(), poolclass=NullPool)
     async with engine.connect() as connection:
         await connection.run_sync(_migrate)
     await engine.dispose()

@@ -20,7 +20,7 @@ class EnvelopeError(ValueError):
 class Envelope:
     """The attributes of one event.
 
-    `time` is when the event was accepted (not when the sale was made) and carries a zone; between two events of one natural
+    `time` is when the event was accepted (not when the sale was made) and carries a zone; of two events of one natural
     key the earlier (`time`, then `id`) stands.
     """
 

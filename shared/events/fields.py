@@ -1,4 +1,4 @@
-"""Field types that several payloads share, with their limits: one place says what a code, an amount or a moment may be."""
+"""Field types that several payloads share, with their limits: what a code, an amount or a moment may be."""
 
 import re
 from datetime import UTC, datetime
