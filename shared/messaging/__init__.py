@@ -1,0 +1,1 @@
+"""How it travels: producer, consumer, delivery with dead letters, outbox relay, topic creation."""
