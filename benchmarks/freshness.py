@@ -1,6 +1,7 @@
 """How long a sale takes from the start of its POST to the worker's commit, beside a bare consumer's own latency.
 
-Real baskets at a steady rate through the REST API. Run: ./iacrm bench freshness [--runs 3] [--rates 200 1000] [--seconds 20]
+Real baskets at a steady rate through the REST API.
+Run: ./iacrm bench freshness [--runs 3] [--rates 200 1000] [--seconds 20]
 """
 
 import argparse

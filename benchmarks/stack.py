@@ -22,7 +22,8 @@ import psutil
 
 from benchmarks.baskets import data_folder
 from cli.embedded.infrastructure import Infrastructure
-from cli.paths import DATA, ROOT
+from cli.paths import ROOT
+from cli.paths import data_folder as stack_folder
 
 TENANT = UUID(int=0x1AC2)
 DEFAULT_YARDSTICK = ROOT.parent / "shared" / "yardstick" / "yardstick.py"
@@ -164,8 +165,9 @@ class Commits:
 @contextlib.asynccontextmanager
 async def stack(*services: str) -> AsyncIterator[Stack]:
     """Postgres, Kafka, a migrated database and the named services; everything is stopped and removed at the end."""
-    DATA.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=DATA) as name, _infrastructure(Path(name)) as servers:
+    data = stack_folder()
+    data.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=data) as name, _infrastructure(Path(name)) as servers:
         admin = servers.postgres.admin_url
         running = Stack(servers.kafka.bootstrap, await _new_database(admin), Path(name))
         _prepare(running)

@@ -56,7 +56,7 @@ async def _measure(runs: int, sales: int, bare: Path) -> None:
 async def _drain(running: Stack, real: list[dict[str, Any]], lines: int) -> dict[str, Any]:
     """Fills the topic, then starts the worker and waits until all is applied.
 
-    The clock starts at the first applied batch, whose sales do not count: starting the process and joining the group are
+    The clock starts at the first applied batch, whose sales do not count: starting a process and joining a group are
     not what is measured, as the bare consumer's clock starts with its first batch too.
     """
     await fill(running, real)
