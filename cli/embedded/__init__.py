@@ -1,0 +1,1 @@
+"""Real PostgreSQL and real Apache Kafka as ordinary processes: no Docker, no installed Java, no Maven."""
