@@ -1,6 +1,6 @@
 """What can go wrong with a record or a batch, and what to do about it: outcomes are types, reasons a closed set."""
 
-import socket
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -41,6 +41,19 @@ class Transient(Exception):  # noqa: N818 - the domain's word
 
 class Fatal(Exception):  # noqa: N818 - the domain's word
     """A programming or deployment error: going on would hide it or spoil data, so the process stops."""
+
+
+class PoisonedItems(Exception):  # noqa: N818 - the domain's word
+    """Raised by `apply` when it knows which of its items can never be applied; spares the search for them.
+
+    `items` maps positions in the sequence that `apply` was given to the reason.
+    """
+
+    def __init__(self, items: Mapping[int, Poison]) -> None:
+        if not items:
+            raise ValueError("name at least one poisoned item")
+        super().__init__(f"{len(items)} poisoned items")
+        self.items = dict(items)
 
 
 class BrokerUnavailable(Transient):
@@ -94,27 +107,35 @@ def classify(error: BaseException) -> Outcome:
             return IsPoison(error.reason, error.detail)
         case Fatal():
             return IsFatal(str(error) or "fatal")
-        case Transient() | KafkaError() | PoolTimeoutError():
-            return IsTransient(type(error).__name__)
     state = sqlstate(error)
-    if state is not None:
-        return _by_sqlstate(state, error)
-    if _is_lost_connection(error):
+    if _passes(error) or (state is None and _is_lost_connection(error)):
         return IsTransient(type(error).__name__)
-    return IsFatal(type(error).__name__)
+    return IsFatal(type(error).__name__) if state is None else _by_sqlstate(state, error)
+
+
+def _passes(error: BaseException) -> bool:
+    """Kafka's errors, a full pool, and a prepared plan that a migration made stale."""
+    return isinstance(error, Transient | KafkaError | PoolTimeoutError) or any(
+        isinstance(layer, asyncpg.InvalidCachedStatementError) for layer in _layers(error)
+    )
 
 
 def sqlstate(error: BaseException) -> str | None:
     """The five-character SQLSTATE of a database error, found through SQLAlchemy's and the dialect's wrappers."""
-    seen: BaseException | None = error
-    for _ in range(5):
-        if seen is None:
-            return None
-        state = getattr(seen, "sqlstate", None)
+    for layer in _layers(error):
+        state = getattr(layer, "sqlstate", None)
         if isinstance(state, str) and len(state) == 5:
             return state
-        seen = getattr(seen, "orig", None) or seen.__cause__
     return None
+
+
+def _layers(error: BaseException) -> Iterator[BaseException]:
+    layer: BaseException | None = error
+    for _ in range(5):
+        if layer is None:
+            return
+        yield layer
+        layer = getattr(layer, "orig", None) or layer.__cause__
 
 
 def _by_sqlstate(state: str, error: BaseException) -> Outcome:
@@ -126,24 +147,19 @@ def _by_sqlstate(state: str, error: BaseException) -> Outcome:
 
 
 def _constraint(error: BaseException) -> str:
-    seen: BaseException | None = error
-    for _ in range(5):
-        if seen is None:
-            break
-        name = getattr(seen, "constraint_name", None)
+    for layer in _layers(error):
+        name = getattr(layer, "constraint_name", None)
         if isinstance(name, str) and name:
             return f" ({name})"
-        seen = getattr(seen, "orig", None) or seen.__cause__
     return ""
 
 
 def _is_lost_connection(error: BaseException) -> bool:
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated or (error.orig is not None and _is_lost_connection(error.orig))
-    if isinstance(error, asyncpg.InterfaceError):
-        return "closed" in str(error) or "released back" in str(error)
-    if isinstance(error, OSError | socket.gaierror | EOFError):
-        return not isinstance(error, NOT_AN_OUTAGE)
-    return error.__cause__ is not None and isinstance(error.__cause__, asyncpg.InterfaceError | OSError) and (
-        _is_lost_connection(error.__cause__)
-    )
+    for layer in _layers(error):
+        if isinstance(layer, DBAPIError) and layer.connection_invalidated:
+            return True
+        if isinstance(layer, asyncpg.InterfaceError) and "closed" in str(layer):
+            return True
+        if isinstance(layer, OSError | EOFError) and not isinstance(layer, NOT_AN_OUTAGE):
+            return True
+    return False

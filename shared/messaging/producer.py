@@ -9,6 +9,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import InvalidTopicError, KafkaError, MessageSizeTooLargeError, TopicAuthorizationFailedError
 
+from shared.messaging.dead_letters import ROOM_FOR_HEADERS
 from shared.messaging.errors import BrokerUnavailable, PublishRejected
 from shared.messaging.record import Headers, Message, RecordMetadata
 from shared.observability import metrics
@@ -22,7 +23,8 @@ STUCK_AFTER_S = 30.0
 CONNECT_RETRY_S = 0.5
 BATCH_BYTES = 512 * 1024
 """Largest batch per partition: 500 sales of 2 KB over 4 partitions leave in one request."""
-RECORD_BYTES = 2 * 1024 * 1024 - 1024
+RECORD_BYTES = 2 * 1024 * 1024 + ROOM_FOR_HEADERS
+"""Largest record that is handed to the broker, which has the last word per topic."""
 
 _REJECTED = (MessageSizeTooLargeError, InvalidTopicError, TopicAuthorizationFailedError)
 

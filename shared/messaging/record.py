@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-Headers = Sequence[tuple[str, bytes]]
+Headers = Sequence[tuple[str, bytes | None]]
+"""Header names and values; on the broker a value may be null."""
 TopicPartition = tuple[str, int]
 NextOffsets = Mapping[TopicPartition, int]
 """Per (topic, partition) the offset after the last record of a batch: what is committed once it is applied."""

@@ -41,7 +41,7 @@ PRODUCER_RECREATED = Counter("iacrm_producer_recreated_total", "Times a producer
 
 # --- Consumer and delivery
 CONSUMED = Counter("iacrm_consumed_total", "Records read by a worker, redelivered ones included.", ["topic"])
-APPLIED = Counter("iacrm_applied_total", "Records applied in a committed transaction.", ["topic"])
+APPLIED = Counter("iacrm_applied_total", "Records applied in a committed transaction.")
 DEAD_LETTERS = Counter("iacrm_dead_letters_total", "Records written to a dead-letter topic.", ["topic", "reason"])
 BATCH_RECORDS = Histogram("iacrm_batch_records", "Records per applied batch.", buckets=SIZES)
 APPLY_SECONDS = Histogram(
