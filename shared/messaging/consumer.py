@@ -89,7 +89,7 @@ class WorkerConsumer:
             allow_auto_create_topics=False,
             apply_types=False,
             graceful_timeout=GRACE_S,
-            logger=logging.getLogger("faststream"),
+            logger=_framework_log(),
             log_level=logging.DEBUG,
         )
         self._subscriber = self._subscribe([topic.full_name(prefix) for topic in topics])
@@ -284,6 +284,13 @@ async def _parse(records: tuple[ConsumerRecord, ...]) -> KafkaMessage:
 
 async def _decode(message: KafkaMessage) -> Any:
     return message.raw_message
+
+
+def _framework_log() -> logging.Logger:
+    """FastStream's own logger brings a handler along and announces every start; only its errors are of interest."""
+    logger = logging.getLogger("shared.messaging.faststream")
+    logger.setLevel(logging.ERROR)
+    return logger
 
 
 def _commit_failed(cause: str) -> None:

@@ -41,7 +41,8 @@ async def create_topics(
         KafkaError: the broker is away or refuses a topic.
     """
     wanted = [
-        NewTopic(topic.full_name(prefix), topic.partitions, replication_factor, topic_configs=_config(topic))
+        # An empty assignment is how aiokafka lets a topic take the broker's default replication factor.
+        NewTopic(topic.full_name(prefix), topic.partitions, replication_factor, {}, _config(topic))
         for topic in with_dead_letters(topics)
     ]
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap, request_timeout_ms=30_000)
