@@ -81,6 +81,9 @@ Text = Annotated[str, StringConstraints(max_length=200, pattern=_PRINTABLE_OR_EM
 Word = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
 """A short label such as a channel, a family or a tag."""
 
+Note = Annotated[str, StringConstraints(max_length=500, pattern=_PRINTABLE_OR_EMPTY)]
+"""Free text of master data, which may be personal."""
+
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)]
 """A name for people: of a person, a product, a tenant."""
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints, 
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
-from shared.events.fields import MOST_LINES, Code, Currency, Moment, Money, Name, Quantity, Text, TimeZone, Word
+from shared.events.fields import MOST_LINES, Code, Currency, Moment, Money, Name, Note, Quantity, Text, TimeZone, Word
 from shared.events.tenant_settings import TenantSettings
 
 CENT = Decimal("0.01")
@@ -122,7 +122,7 @@ class Consents(Payload):
     sms: Consent | None = None
 
 
-Attributes = Annotated[dict[Word, Annotated[str, StringConstraints(max_length=500)]], Field(max_length=50)]
+Attributes = Annotated[dict[Word, Note], Field(max_length=50)]
 
 
 class CustomerFields(Payload):
