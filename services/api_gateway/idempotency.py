@@ -1,0 +1,177 @@
+"""Pure ASGI: a POST with an Idempotency-Key is carried out once, and its answer is given again for 24 hours."""
+
+import asyncio
+import hashlib
+import re
+from typing import TYPE_CHECKING
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.api_gateway.context import context_of
+from services.api_gateway.errors import Problem, conflict
+from services.api_gateway.repository import idempotency as repository
+from services.api_gateway.repository.idempotency import Place, Remembered
+from services.api_gateway.security.callers import Caller
+from shared.db.engine import transaction
+from shared.messaging.errors import IsTransient, classify
+from shared.observability.logging import get_logger
+
+if TYPE_CHECKING:
+    from services.api_gateway.dependencies import Services
+
+_KEY = re.compile(rb"[\x21-\x7e]{1,200}")
+_KEPT_HEADERS = frozenset([b"content-type", b"location", b"etag", b"x-consistency-token"])
+_FACTS = "/v1/sales"
+SECRETS = frozenset(["/v1/api-keys"])
+"""Paths whose answers hold a secret that is shown once: they are never kept."""
+LARGEST_KEPT = 1_000_000
+log = get_logger(__name__)
+
+
+class Idempotency:
+    """Works for every POST of a tenant's caller.
+
+    Facts have natural keys and go on without this while Postgres is away; everything else needs Postgres anyway.
+    Answers of 429 and from 500 on are not kept: trying again is what they ask for.
+    """
+
+    def __init__(self, app: ASGIApp, services: "Services") -> None:
+        self._app = app
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        caller = context_of(scope).principal if scope["type"] == "http" and scope["method"] == "POST" else None
+        key = _header(scope) if isinstance(caller, Caller) else None
+        if key is None or not isinstance(caller, Caller):
+            await self._app(scope, receive, send)
+            return
+        body = await _read(receive)
+        claim = _Claim(self._services, caller, key, _fingerprint(scope, body))
+        try:
+            earlier = await claim.take()
+        except Exception as error:
+            if not (isinstance(classify(error), IsTransient) and scope["path"].startswith(_FACTS)):
+                raise
+            log.warning("idempotency key not checked: the database is away")
+            await self._app(scope, _replay(body), send)
+            return
+        if earlier is not None:
+            await _answer_again(earlier, claim.fingerprint, send)
+            return
+        await self._carry_out(claim, scope, _replay(body), send)
+
+    async def _carry_out(self, claim: "_Claim", scope: Scope, receive: Receive, send: Send) -> None:
+        recorder = _Recorder(send, keep_body=scope["path"] not in SECRETS)
+        try:
+            await self._app(scope, receive, recorder)
+        except BaseException:
+            await asyncio.shield(claim.settle(None))
+            raise
+        await asyncio.shield(claim.settle(recorder))
+
+
+class _Recorder:
+    """Passes an answer on and keeps it, up to a size."""
+
+    def __init__(self, send: Send, *, keep_body: bool) -> None:
+        self._send = send
+        self.status = 500
+        self.headers: list[tuple[str, str]] = []
+        self.body: bytes | None = b"" if keep_body else None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            self.headers = [(n.decode(), v.decode("latin-1")) for n, v in message["headers"] if n in _KEPT_HEADERS]
+        elif self.body is not None:
+            self.body += message.get("body", b"")
+            if len(self.body) > LARGEST_KEPT:
+                self.body = None
+        await self._send(message)
+
+
+class _Claim:
+    """One caller's key, held while its request runs."""
+
+    def __init__(self, services: "Services", caller: Caller, key: str, fingerprint: bytes) -> None:
+        self._services = services
+        self._place = Place(caller.tenant_id, caller.subject, key)
+        self.fingerprint = fingerprint
+
+    async def take(self) -> Remembered | None:
+        async with transaction(self._services.engine, tenant_id=self._place.tenant_id) as connection:
+            return await repository.claim(
+                connection, self._place, self.fingerprint, self._services.settings.idempotency_lock_s
+            )
+
+    async def settle(self, answer: _Recorder | None) -> None:
+        """Keeps the answer, or gives the key back. A failure here leaves a claim that frees itself after a while."""
+        try:
+            async with transaction(self._services.engine, tenant_id=self._place.tenant_id) as connection:
+                if answer is None or answer.status >= 500 or answer.status == 429:
+                    await repository.release(connection, self._place)
+                else:
+                    await repository.remember(connection, self._place, answer.status, answer.headers, answer.body)
+        except Exception as error:
+            log.warning("idempotency key not settled", error=type(error).__name__)
+
+
+async def _answer_again(earlier: Remembered, fingerprint: bytes, send: Send) -> None:
+    if earlier.request_hash != fingerprint:
+        raise conflict("idempotency-key-reused", "This Idempotency-Key was sent with another path or body.")
+    if earlier.status is None:
+        raise Problem(
+            409,
+            "still-running",
+            "Conflict with what is stored",
+            "The first request with this Idempotency-Key is still running.",
+            headers={"Retry-After": "1"},
+        )
+    if earlier.body is None:
+        raise conflict("already-done", "This was carried out, and its answer is not kept.")
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in earlier.headers or []]
+    headers += [(b"content-length", str(len(earlier.body)).encode()), (b"idempotency-replayed", b"true")]
+    await send({"type": "http.response.start", "status": earlier.status, "headers": headers})
+    await send({"type": "http.response.body", "body": earlier.body})
+
+
+def _header(scope: Scope) -> str | None:
+    for name, value in scope["headers"]:
+        if name == b"idempotency-key":
+            if not _KEY.fullmatch(value):
+                raise Problem(
+                    400, "malformed", "The request cannot be read", "Idempotency-Key cannot be read.",
+                    errors=[{"field": "Idempotency-Key", "reason": "must be 1 to 200 printable ASCII characters"}],
+                )
+            return str(value.decode())
+    return None
+
+
+def _fingerprint(scope: Scope, body: bytes) -> bytes:
+    digest = hashlib.sha256()
+    for part in (scope["method"].encode(), scope["path"].encode("utf-8", "replace"), scope.get("query_string", b"")):
+        digest.update(part + b"\n")
+    digest.update(body)
+    return digest.digest()
+
+
+async def _read(receive: Receive) -> bytes:
+    parts: list[bytes] = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replay(body: bytes) -> Receive:
+    sent = False
+
+    async def receive() -> Message:
+        nonlocal sent
+        if sent:
+            return {"type": "http.disconnect"}
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive

@@ -1,0 +1,76 @@
+"""Pure ASGI: how large a body may be and of which type, decided before anything parses it."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.api_gateway.errors import Problem, malformed
+
+JSON = "application/json"
+ACCEPTED: dict[str, tuple[str, ...]] = {
+    "/v1/auth/token": ("application/x-www-form-urlencoded",),
+    "/v1/sales/batch": (JSON, "application/x-ndjson"),
+}
+"""Paths whose body may be something else than JSON."""
+_WITH_BODY = frozenset(["POST", "PUT", "PATCH", "DELETE"])
+
+
+class BodyLimits:
+    """413 above the limit, also for chunked bodies; 415 for a type that the path does not take."""
+
+    def __init__(self, app: ASGIApp, most_bytes: int) -> None:
+        self._app = app
+        self._most = most_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] in _WITH_BODY:
+            length, chunked, content_type = _framing(scope)
+            if length is not None and length > self._most:
+                raise self._too_large()
+            if (length or chunked) and scope["path"].startswith("/v1/"):
+                _check_type(scope["path"], content_type)
+            if length is None:
+                receive = self._counting(receive)
+        await self._app(scope, receive, send)
+
+    def _counting(self, receive: Receive) -> Receive:
+        seen = 0
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._most:
+                raise self._too_large()
+            return message
+
+        return counted
+
+    def _too_large(self) -> Problem:
+        return Problem(
+            413, "too-large", "The body is too large", f"At most {self._most} bytes are accepted here.",
+            # What is left of the body is not read, so the connection cannot be used again.
+            headers={"Connection": "close"},
+        )
+
+
+def _framing(scope: Scope) -> tuple[int | None, bool, str]:
+    length: int | None = None
+    chunked, content_type = False, ""
+    for name, value in scope["headers"]:
+        if name == b"content-length":
+            if not value.isdigit() or len(value) > 18:
+                raise malformed("Content-Length is not a number.")
+            length = int(value)
+        elif name == b"transfer-encoding":
+            chunked = True
+        elif name == b"content-type":
+            content_type = value.decode("latin-1").partition(";")[0].strip().lower()
+    return length, chunked, content_type
+
+
+def _check_type(path: str, content_type: str) -> None:
+    accepted = ACCEPTED.get(path, (JSON,))
+    if content_type not in accepted:
+        raise Problem(
+            415, "unsupported-media-type", "Unsupported media type", f"Send {' or '.join(accepted)}.",
+            headers={"Accept": ", ".join(accepted)},
+        )

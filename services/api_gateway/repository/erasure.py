@@ -1,0 +1,40 @@
+"""Deleting what is kept of a whole tenant, in chunks."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Table, delete, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.api_gateway.tables import (
+    api_key,
+    customer,
+    idempotency_key,
+    product,
+    tenant_settings_history,
+    user_account,
+)
+
+
+async def take_customers(connection: AsyncConnection, tenant_id: UUID, most: int) -> list[str]:
+    """Deletes up to `most` customers; their codes."""
+    return await _take(connection, customer, customer.c.customer_code, tenant_id, most)
+
+
+async def take_products(connection: AsyncConnection, tenant_id: UUID, most: int) -> list[str]:
+    """Deletes up to `most` products; their keys."""
+    return await _take(connection, product, product.c.product_key, tenant_id, most)
+
+
+async def _take(connection: AsyncConnection, table: Table, key: Any, tenant_id: UUID, most: int) -> list[str]:
+    chosen = select(key).where(table.c.tenant_id == tenant_id).order_by(key).limit(most).with_for_update()
+    keys = list((await connection.execute(chosen)).scalars())
+    if keys:
+        await connection.execute(delete(table).where(table.c.tenant_id == tenant_id, key.in_(keys)))
+    return keys
+
+
+async def remove_accounts(connection: AsyncConnection, tenant_id: UUID) -> None:
+    """Deletes people with their tokens, keys, remembered answers, and who changed which setting."""
+    for table in (user_account, api_key, idempotency_key, tenant_settings_history):
+        await connection.execute(delete(table).where(table.c.tenant_id == tenant_id))
