@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI
-from shared.messaging.relay import OutboxRelay
+from shared.messaging.outbox import OutboxRelay
 from sqlalchemy import text
 
 from services.api_gateway.background import run_background
@@ -19,7 +19,7 @@ from services.api_gateway.limits import BodyLimits
 from services.api_gateway.openapi import install_openapi
 from services.api_gateway.repository import api_keys as api_key_repository
 from services.api_gateway.repository import tenants as tenant_repository
-from services.api_gateway.routes import api_keys, auth, health, tenants, users
+from services.api_gateway.routes import api_keys, auth, health, ledger, rfm, sales, tenants, users
 from services.api_gateway.security.authentication import Authentication
 from services.api_gateway.security.keyring import ApiKeyring, StoredKey
 from services.api_gateway.security.login_limits import LoginLimits
@@ -33,6 +33,9 @@ from shared.messaging.producer import EventProducer
 
 STATEMENT_TIMEOUT_S = 15
 ROUTERS: Sequence[APIRouter] = (
+    sales.router,
+    ledger.router,
+    rfm.router,
     auth.router,
     tenants.router,
     users.router,
