@@ -1,0 +1,67 @@
+"""One customer: the master record joined with the rfm worker's projection; erasure."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from shared.events.catalogue import CUSTOMERS
+
+PROJECTION = (
+    "c.frequency, c.monetary, c.r, c.f, c.m, c.segment, c.segment_since, c.first_order_at, c.last_order_at, "
+    "c.last_order_day, q.reference_date, q.computed_at as cutoffs_at"
+)
+"""Columns that `views.customers.rfm_of` reads; `c` is rfm.customer and `q` rfm.cutoffs."""
+
+_ONE = text(
+    f"""
+    select k.customer_code, m.first_name, m.last_name, m.email, m.phone, m.language, m.timezone, m.birth_date,
+        m.tags, m.attributes, m.consents, m.version, m.created_at, m.updated_at, {PROJECTION}
+    from (select cast(:tenant as uuid) as tenant_id, cast(:code as text) collate "C" as customer_code) k
+    left join gateway.customer m using (tenant_id, customer_code)
+    left join rfm.customer c using (tenant_id, customer_code)
+    left join rfm.cutoffs q using (tenant_id)
+    where m.customer_code is not null or c.customer_code is not null
+    """  # noqa: S608 - names from our own code
+)
+_PROFILE = text("select * from rfm.customer_profiles(cast(:tenant as uuid), cast(:codes as text[]))")
+_KNOWN = text("select exists (select from rfm.customer where tenant_id = :tenant and customer_code = :code)")
+_BLANK = text("update gateway.outbox set value = null where topic = :topic and key = :key and value is not null")
+_HISTORY = text(
+    """
+    select id, previous, segment, rfm_code, changed_at, cause, cause_id from rfm.segment_change
+    where tenant_id = :tenant and customer_code = :code and (cast(:before as bigint) is null or id < :before)
+    order by id desc limit :count
+    """
+)
+
+
+async def get_customer(connection: AsyncConnection, tenant_id: UUID, code: str) -> Row[Any] | None:
+    """Identity from the master record, values from the projection; None when neither knows the customer."""
+    return (await connection.execute(_ONE, {"tenant": tenant_id, "code": code})).one_or_none()
+
+
+async def get_profile(connection: AsyncConnection, tenant_id: UUID, code: str) -> Row[Any] | None:
+    """Habits found in the ledger; None when the projection does not know the customer."""
+    return (await connection.execute(_PROFILE, {"tenant": tenant_id, "codes": [code]})).one_or_none()
+
+
+async def is_known_from_sales(connection: AsyncConnection, tenant_id: UUID, code: str) -> bool:
+    """Whether the projection has the customer, whatever the master data say."""
+    return bool(await connection.scalar(_KNOWN, {"tenant": tenant_id, "code": code}))
+
+
+async def blank_events(connection: AsyncConnection, tenant_id: UUID, code: str) -> None:
+    """Takes the personal data out of a customer's outbox entries; those not yet published become tombstones."""
+    await connection.execute(_BLANK, {"topic": CUSTOMERS.name, "key": f"{tenant_id}:{code}"})
+
+
+async def segment_history(
+    connection: AsyncConnection, tenant_id: UUID, code: str, *, before: int | None, count: int
+) -> list[Row[Any]]:
+    """Moves between segments, newest first."""
+    rows = await connection.execute(
+        _HISTORY, {"tenant": tenant_id, "code": code, "before": before, "count": count}
+    )
+    return list(rows)

@@ -1,0 +1,25 @@
+"""Segments and cut-offs of a tenant, as the rfm worker computed them."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_CUTOFFS = text("select * from rfm.cutoffs where tenant_id = :tenant")
+_SEGMENTS = text(
+    """
+    select segment, count(*) as customers, sum(monetary) as revenue
+    from rfm.customer where tenant_id = :tenant group by segment
+    """
+)
+
+
+async def get_cutoffs(connection: AsyncConnection, tenant_id: UUID) -> Row[Any] | None:
+    """Current cut-offs; None before the first were found."""
+    return (await connection.execute(_CUTOFFS, {"tenant": tenant_id})).one_or_none()
+
+
+async def count_segments(connection: AsyncConnection, tenant_id: UUID) -> dict[str, Row[Any]]:
+    """Customers and net revenue per segment; segments without customers are absent."""
+    return {row.segment: row for row in await connection.execute(_SEGMENTS, {"tenant": tenant_id})}

@@ -1,0 +1,1 @@
+"""What a client sees: the bodies of answers, and how rows become them."""

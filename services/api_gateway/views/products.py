@@ -1,0 +1,94 @@
+"""Products in requests and answers."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from services.api_gateway.problem_docs import OffendingField
+from services.api_gateway.views.numbers import Amount, Quantity
+from shared.events.fields import Code, Note, Word
+from shared.events.payloads import Payload, ProductFields
+
+COLUMNS = tuple(ProductFields.model_fields)
+
+
+class ProductBody(ProductFields):
+    """Body of POST /products, and one item of /products/bulk."""
+
+    product_key: Code
+
+
+class ProductPatch(ProductFields):
+    """A merge patch (RFC 7396): what is left out stays, null clears, keys of attributes are merged one by one."""
+
+    active: bool | None = None  # type: ignore[assignment]
+    tags: Annotated[list[Word], Field(max_length=50)] | None = None  # type: ignore[assignment]
+    attributes: Annotated[dict[Word, Note | None], Field(max_length=50)] | None = None  # type: ignore[assignment]
+
+    def apply(self, stored: ProductFields) -> ProductFields:
+        """The fields after this patch.
+
+        Raises:
+            pydantic.ValidationError: together they break a limit (more than 50 attributes).
+        """
+        merged = stored.model_dump()
+        for name in self.model_fields_set:
+            value = getattr(self, name)
+            if name == "attributes" and value is not None:
+                both = {**merged["attributes"], **value}
+                merged[name] = {key: text for key, text in both.items() if text is not None}
+            elif name in ("tags", "attributes", "active") and value is None:
+                del merged[name]
+            else:
+                merged[name] = value
+        return ProductFields.model_validate(merged)
+
+
+class Product(BaseModel):
+    """A product as stored. `version` grows by one per change and is the ETag."""
+
+    product_key: str
+    name: str | None
+    family: str | None
+    sub_family: str | None
+    price: Amount | None
+    margin: Amount | None
+    stock: Quantity | None
+    active: bool
+    tags: list[str]
+    attributes: dict[str, str]
+    version: int
+    created_at: datetime
+    updated_at: datetime
+
+
+def product_of(row: Any) -> Product:
+    """A product, from its row."""
+    return Product.model_validate(row, from_attributes=True)
+
+
+def fields_of(row: Any) -> ProductFields:
+    """The fields of a row that people may change."""
+    return ProductFields.model_validate({name: getattr(row, name) for name in COLUMNS})
+
+
+class RejectedProduct(BaseModel):
+    """A product of a bulk body that was not stored, and why."""
+
+    index: int
+    product_key: str | None
+    errors: list[OffendingField]
+
+
+class ProductsResult(BaseModel):
+    """How many of a bulk body were stored, and which were not."""
+
+    accepted: int
+    rejected: list[RejectedProduct]
+
+
+class ProductsBulk(Payload):
+    """Body of POST /products/bulk."""
+
+    products: list[ProductBody] = Field(max_length=5000)
