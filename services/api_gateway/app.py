@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Sequence
 from uuid import UUID
 
 from fastapi import APIRouter, FastAPI
-from shared.messaging.outbox import OutboxRelay
 from sqlalchemy import text
 
 from services.api_gateway.background import run_background
@@ -16,10 +15,23 @@ from services.api_gateway.errors import install_handlers
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.idempotency import Idempotency
 from services.api_gateway.limits import BodyLimits
+from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.openapi import install_openapi
 from services.api_gateway.repository import api_keys as api_key_repository
 from services.api_gateway.repository import tenants as tenant_repository
-from services.api_gateway.routes import api_keys, auth, health, ledger, rfm, sales, tenants, users
+from services.api_gateway.routes import (
+    api_keys,
+    auth,
+    customers,
+    health,
+    ledger,
+    products,
+    rfm,
+    sales,
+    status,
+    tenants,
+    users,
+)
 from services.api_gateway.security.authentication import Authentication
 from services.api_gateway.security.keyring import ApiKeyring, StoredKey
 from services.api_gateway.security.login_limits import LoginLimits
@@ -29,6 +41,8 @@ from services.api_gateway.settings import GatewaySettings
 from services.api_gateway.tenant_cache import TenantCache, TenantState
 from services.api_gateway.tenant_events import state_of
 from shared.db.engine import create_engine, transaction
+from shared.events.catalogue import consumed_by
+from shared.messaging.outbox import OutboxRelay
 from shared.messaging.producer import EventProducer
 
 STATEMENT_TIMEOUT_S = 15
@@ -40,6 +54,9 @@ ROUTERS: Sequence[APIRouter] = (
     tenants.router,
     users.router,
     api_keys.router,
+    customers.router,
+    products.router,
+    status.router,
     health.router,
 )
 
@@ -74,6 +91,7 @@ def build_services(settings: GatewaySettings) -> Services:
         producer=producer,
         relay=OutboxRelay(engine, "gateway", producer),
         consistency=Freshness(engine),
+        log_ends=LogEnds(settings.kafka_bootstrap, settings.topic_prefix, consumed_by("rfm_worker")),
         tenants=TenantCache(load_tenant, lifetime_s=settings.cache_s, entries=settings.cache_entries),
         keyring=ApiKeyring(load_key, lifetime_s=settings.cache_s, entries=settings.cache_entries),
         tokens=AccessTokens(settings),
@@ -122,6 +140,7 @@ async def stop(parts: Services, background: "asyncio.Task[None]") -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(5):
             await parts.consistency.stop()
+            await parts.log_ends.stop()
             await parts.relay.stop()
     await parts.producer.stop()
     with contextlib.suppress(TimeoutError):

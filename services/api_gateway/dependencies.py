@@ -8,6 +8,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.api_gateway.context import context_of
 from services.api_gateway.errors import Problem, forbidden
+from services.api_gateway.freshness import Freshness
+from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.security.callers import Caller, Operator, Principal, Scope
 from services.api_gateway.security.keyring import ApiKeyring
 from services.api_gateway.security.login_limits import LoginLimits
@@ -31,7 +33,8 @@ class Services:
     producer: EventProducer
     relay: Any
     """`relay.notify()` after a commit that wrote to the outbox."""
-    consistency: Any
+    consistency: Freshness
+    log_ends: LogEnds
     tenants: TenantCache
     keyring: ApiKeyring
     tokens: AccessTokens
