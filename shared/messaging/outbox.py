@@ -182,7 +182,7 @@ class OutboxRelay:
     async def _move(self, connection: "RawConnection") -> int:
         """Publishes the next rows and marks them; answers how many."""
         rows = await connection.fetch(
-            f"select id, topic, key, value, headers, created_at from {self._schema}.outbox "  # noqa: S608
+            f"select id, topic, key, value, headers::text as headers, created_at from {self._schema}.outbox "  # noqa: S608
             f"where published_at is null order by id limit {BATCH_ROWS}",
             timeout=QUERY_TIMEOUT_S,
         )
