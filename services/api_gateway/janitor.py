@@ -1,18 +1,19 @@
 """Housekeeping: expired tokens and answers go away, and closed tenants are erased after their grace period."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from services.api_gateway.outgoing import master_data
 from services.api_gateway.repository import erasure
 from services.api_gateway.repository import tenants as repository
 from services.api_gateway.tenant_events import changed
 from shared.db.engine import transaction
-from shared.events.catalogue import CUSTOMERS, PRODUCTS
+from shared.events.catalogue import CUSTOMERS, PRODUCTS, Topic
 from shared.messaging.outbox import insert_outbox
-from shared.messaging.record import Message
 from shared.observability.logging import get_logger
 
 CHUNK = 1_000
@@ -43,20 +44,34 @@ async def erase_closed(engine: AsyncEngine, grace_days: int, now: datetime | Non
 
 
 async def _erase(engine: AsyncEngine, tenant_id: UUID) -> None:
-    for topic, take in ((CUSTOMERS, erasure.take_customers), (PRODUCTS, erasure.take_products)):
-        while True:
-            async with transaction(engine, tenant_id=tenant_id) as connection:
-                keys = await take(connection, tenant_id, CHUNK)
-                tombstones = [Message(topic.name, f"{tenant_id}:{key}".encode(), None) for key in keys]
-                await insert_outbox(connection, "gateway", tombstones)
-            if len(keys) < CHUNK:
-                break
+    await _bury(engine, tenant_id, CUSTOMERS, erasure.take_customers)
+    await _bury(engine, tenant_id, PRODUCTS, erasure.take_products)
     async with transaction(engine, tenant_id=tenant_id) as connection:
         row = await repository.find(connection, tenant_id, lock=True)
         if row is None or row.status != "closed":
             return
         await erasure.remove_accounts(connection, tenant_id)
+        await erasure.blank_events(connection, tenant_id)
         erased = await repository.change(
             connection, row, "system:janitor", {"status": "erased", "name": ERASED_NAME}
         )
         await insert_outbox(connection, "gateway", [changed(erased)])
+
+
+async def _bury(
+    engine: AsyncEngine,
+    tenant_id: UUID,
+    topic: Topic,
+    take: Callable[[AsyncConnection, UUID, int], Awaitable[list[str]]],
+) -> None:
+    """Deletes master data in chunks, each with a tombstone per key in the same transaction."""
+    while True:
+        async with transaction(engine, tenant_id=tenant_id) as connection:
+            keys = await take(connection, tenant_id, CHUNK)
+            await insert_outbox(
+                connection,
+                "gateway",
+                [master_data(topic, topic.types[0], tenant_id, key, payload=None, request_id=None) for key in keys],
+            )
+        if len(keys) < CHUNK:
+            return

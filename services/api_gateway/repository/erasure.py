@@ -3,13 +3,14 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, delete, select
+from sqlalchemy import Table, delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.api_gateway.tables import (
     api_key,
     customer,
     idempotency_key,
+    outbox,
     product,
     tenant_settings_history,
     user_account,
@@ -38,3 +39,14 @@ async def remove_accounts(connection: AsyncConnection, tenant_id: UUID) -> None:
     """Deletes people with their tokens, keys, remembered answers, and who changed which setting."""
     for table in (user_account, api_key, idempotency_key, tenant_settings_history):
         await connection.execute(delete(table).where(table.c.tenant_id == tenant_id))
+
+
+async def blank_events(connection: AsyncConnection, tenant_id: UUID) -> None:
+    """Takes personal data out of the outbox; entries not yet published become tombstones, as the last ones are."""
+    await connection.execute(
+        update(outbox)
+        .where(outbox.c.topic == "customers", outbox.c.value.is_not(None))
+        .where(func.starts_with(outbox.c.key, f"{tenant_id}:"))
+        .where(~func.starts_with(outbox.c.key, f"{tenant_id}:erased:"))
+        .values(value=None)
+    )
