@@ -33,7 +33,7 @@ runroot = "{folder}/run"
 """
 
 
-class NoEngine(Exception):
+class NoEngineError(Exception):
     """No containers can be run here; the message says plainly why."""
 
 
@@ -98,14 +98,14 @@ def open_engine() -> Iterator[Engine]:
     """A usable engine. What was started for it is stopped and removed at the end.
 
     Raises:
-        NoEngine: there is none, with the reason.
+        NoEngineError: there is none, with the reason.
     """
     environment = dict(os.environ)
     if shutil.which("docker") and _answers(["docker", "version", "--format", "{{.Server.Version}}"], environment):
         yield Engine("docker", _compose(environment), environment)
         return
     if not shutil.which("podman"):
-        raise NoEngine("no Docker daemon answers, and podman is not installed")
+        raise NoEngineError("no Docker daemon answers, and podman is not installed")
     with tempfile.TemporaryDirectory(prefix="iacrm-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         environment |= _isolated(folder) if os.geteuid() == 0 else {}
@@ -149,7 +149,7 @@ def _podman_service(path: Path, environment: Mapping[str, str]) -> Iterator[None
         try:
             if not _listens(path, service):
                 log.seek(0)
-                raise NoEngine(f"podman does not work here: {log.read().decode(errors='replace').strip()[-600:]}")
+                raise NoEngineError(f"podman does not work here: {log.read().decode(errors='replace').strip()[-600:]}")
             yield
         finally:
             service.terminate()
@@ -175,7 +175,7 @@ def _compose(environment: Mapping[str, str]) -> list[str]:
     for command in (["docker", "compose"], ["docker-compose"]):
         if shutil.which(command[0]) and _answers([*command, "version"], environment):
             return command
-    raise NoEngine("neither `docker compose` nor docker-compose is installed")
+    raise NoEngineError("neither `docker compose` nor docker-compose is installed")
 
 
 def _answers(command: Sequence[str], environment: Mapping[str, str]) -> bool:

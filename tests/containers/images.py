@@ -16,7 +16,7 @@ from pathlib import Path
 from cli.embedded.jars import classpath
 from cli.paths import ROOT, cache_folder
 from cli.report import Silent
-from tests.containers.engine import Engine, EngineError, NoEngine
+from tests.containers.engine import Engine, EngineError, NoEngineError
 
 OFFICIAL = {"base": "docker.io/library/python:3.12-slim"}
 SUITE = "bookworm"
@@ -42,7 +42,7 @@ def build_images(engine: Engine, tag: str) -> Images:
         tag: makes the names of this run unique.
 
     Raises:
-        NoEngine: no base image can be had.
+        NoEngineError: no base image can be had.
         EngineError: a build failed.
     """
     base, official = _base_image(engine, tag)
@@ -65,7 +65,7 @@ def _base_image(engine: Engine, tag: str) -> tuple[str, bool]:
         engine.run("pull", "--quiet", official, seconds=300)
     except EngineError as error:
         if os.geteuid() != 0 or not shutil.which("debootstrap"):
-            raise NoEngine(
+            raise NoEngineError(
                 f"{engine.name} works, but {official} cannot be pulled and no base image can be made "
                 f"(that needs root and debootstrap; or name one in IACRM_TEST_BASE_IMAGE): {str(error)[-300:]}"
             ) from error
@@ -91,7 +91,7 @@ def _debian() -> Path:
         command = ["debootstrap", "--variant=minbase", packages, SUITE, str(root)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
         if done.returncode != 0:
-            raise NoEngine(f"debootstrap could not make a base image: {done.stdout[-600:]}{done.stderr[-600:]}")
+            raise NoEngineError(f"debootstrap could not make a base image: {done.stdout[-600:]}{done.stderr[-600:]}")
         for folder in _DEAD_WEIGHT:
             shutil.rmtree(root / folder, ignore_errors=True)
             (root / folder).mkdir(parents=True)
@@ -150,7 +150,7 @@ def _kafka_parts() -> Mapping[str, Path | list[Path]]:
 def _package(name: str) -> Path:
     spec = find_spec(name)
     if spec is None or not spec.submodule_search_locations:
-        raise NoEngine(f"the package {name} is not installed; run ./iacrm once")
+        raise NoEngineError(f"the package {name} is not installed; run ./iacrm once")
     return Path(spec.submodule_search_locations[0])
 
 
