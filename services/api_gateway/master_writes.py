@@ -151,7 +151,7 @@ class MasterWriter:
             if before is not None:
                 await before(connection)
             tombstone = master_data(
-                kind.topic, kind.type, self._tenant_id, code, payload=None, request_id=self._request_id
+                kind.topic, kind.event_type, self._tenant_id, code, payload=None, request_id=self._request_id
             )
             ids = await insert_outbox(connection, "gateway", [tombstone, *also])
         return self._done(Change([], ids))
@@ -163,7 +163,7 @@ class MasterWriter:
         kind = self._kind
         messages = [
             master_data(
-                kind.topic, kind.type, self._tenant_id, getattr(row, kind.master.key),
+                kind.topic, kind.event_type, self._tenant_id, getattr(row, kind.master.key),
                 payload=_payload_of(kind.payload, row), request_id=self._request_id,
             )
             for row in rows
@@ -181,7 +181,7 @@ class Kind:
 
     master: Master
     topic: Topic
-    type: str
+    event_type: str
     payload: type[Payload]
 
 

@@ -4,6 +4,7 @@ import functools
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
@@ -74,7 +75,7 @@ async def add_customer(
 ) -> CustomerRecord:
     """Stores a new customer; 409 when the code exists."""
     change = await _writer(request, caller, services).create(as_json(body))
-    response.headers["Location"] = f"/v1/customers/{body.customer_code}" if body.customer_code.isascii() else ""
+    response.headers["Location"] = f"{router.prefix}/{quote(body.customer_code, safe='')}"
     return _stored(response, change.rows[0], change.ids)
 
 

@@ -1,6 +1,7 @@
 """Products: the catalogue, kept by the gateway."""
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
@@ -44,6 +45,7 @@ async def add_product(
 ) -> Product:
     """Stores a new product; 409 when the key exists."""
     change = await _writer(request, caller, services).create(as_json(body))
+    response.headers["Location"] = f"{router.prefix}/{quote(body.product_key, safe='')}"
     return _stored(response, change.rows[0], change.ids)
 
 

@@ -30,9 +30,7 @@ class CustomerPatch(CustomerFields):
     """A merge patch (RFC 7396): what is left out stays, null clears, keys of attributes are merged one by one."""
 
     tags: Annotated[list[Word], Field(max_length=50)] | None = None  # type: ignore[assignment]
-    attributes: (  # type: ignore[assignment]
-        Annotated[dict[Word, Note | None], Field(max_length=50)] | None
-    ) = None
+    attributes: Annotated[dict[Word, Note | None], Field(max_length=50)] | None = None  # type: ignore[assignment]
     consents: ConsentsPatch | None = None  # type: ignore[assignment]
 
     def apply(self, stored: CustomerFields) -> CustomerFields:
