@@ -23,14 +23,14 @@ class Stack:
     """PostgreSQL and Kafka for one run of the tests."""
 
     admin_url: str
-    """SQLAlchemy URL (asyncpg) of the superuser."""
+    """URL of the superuser."""
     kafka_bootstrap: str
     infrastructure: Infrastructure | None = None
     """The embedded servers, which a test may kill and start again; None where the run does not own them."""
 
     def url(self, database: str, role: str | None = None, password: str | None = None) -> str:
         """URL of a database, as the superuser or as a role."""
-        url: URL = make_url(self.admin_url).set(database=database)
+        url: URL = make_url(self.admin_url).set(drivername="postgresql+asyncpg", database=database)
         if role is not None:
             url = url.set(username=role, password=password)
         return url.render_as_string(hide_password=False)
@@ -51,8 +51,7 @@ def running_stack(kind: str) -> Iterator[Stack]:
     """The servers that the environment names, else fresh ones of the given kind, stopped afterwards."""
     postgres, kafka = os.environ.get("IACRM_TEST_PG_URL"), os.environ.get("IACRM_TEST_KAFKA")
     if postgres and kafka:
-        url = make_url(postgres).set(drivername="postgresql+asyncpg")
-        yield Stack(url.render_as_string(hide_password=False), kafka)
+        yield Stack(postgres, kafka)
     elif kind == "testcontainers":
         with _containers() as stack:
             yield stack

@@ -125,8 +125,8 @@ class DeadLetters:
         )
         await consumer.start()
         try:
-            count = len(consumer.partitions_for_topic(self._name) or ()) or BY_NAME[self._topic].dead_letter.partitions
-            consumer.assign([TopicPartition(self._name, number) for number in range(count)])
+            partitions = BY_NAME[self._topic].dead_letter.partitions
+            consumer.assign([TopicPartition(self._name, number) for number in range(partitions)])
             yield consumer
         finally:
             await consumer.stop()
