@@ -112,14 +112,18 @@ class Child(ABC):
 
     def stop(self) -> None:
         """Orderly stop; a process that takes too long is killed. Harmless when it does not run."""
+        self.end_process()
+        self._process = None
+        self._state.drop(self.name)
+
+    def end_process(self) -> None:
+        """The same, but the child still counts as one that should run."""
         process = self._process
         if process is not None:
             end(Identity.of(process.pid) if process.poll() is None else None, self.stop_signal, self)
             process.wait()
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(process.pid, signal.SIGKILL)  # whatever it started and left behind
-        self._process = None
-        self._state.drop(self.name)
 
     def kill(self) -> None:
         """SIGKILL, without notice: what a test does to see whether everything survives."""
@@ -163,7 +167,6 @@ class Child(ABC):
         entry = self._state.entries().get(self.name)
         if entry is not None:
             end(entry.identity, self.stop_signal, self)
-            self._state.drop(self.name)
 
     def _register(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process

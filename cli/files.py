@@ -41,6 +41,11 @@ class FileLock:
         self._path = path
         self._handle: int | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._handle is not None
+
     def acquire(self, *, wait: bool = False) -> bool:
         """Takes the lock; without `wait`, answers False at once when another process holds it."""
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -25,6 +25,11 @@ def unprivileged_account() -> str | None:
     return ACCOUNT if _exists(ACCOUNT) else "nobody"
 
 
+def group_of(account: str | None) -> int | None:
+    """The group of an account; without it a process would keep root's group, and be kept out where that is."""
+    return pwd.getpwnam(account).pw_gid if account is not None else None
+
+
 def hand_over(folder: Path, account: str) -> None:
     """Gives a folder to the account and lets it walk there.
 

@@ -91,9 +91,9 @@ class Infrastructure:
             self._jars()
             self.postgres.prepare()
             self.kafka.prepare()
-            for server in self._servers():
+            for server in self.servers():
                 server.launch()
-            for server in self._servers():
+            for server in self.servers():
                 server.wait_ready()
         except BaseException:
             self.stop()
@@ -101,8 +101,10 @@ class Infrastructure:
 
     def stop(self) -> None:
         """Stops Kafka, then PostgreSQL, and frees the folder. Data stay. Harmless when nothing runs."""
+        if not self._lock.held:
+            return
         try:
-            for server in reversed(self._servers()):
+            for server in reversed(self.servers()):
                 server.stop()
         finally:
             if not self.state.entries():
@@ -110,13 +112,12 @@ class Infrastructure:
             self._lock.release()
 
     def acquire(self) -> None:
-        """Reserves the folder for this process until `stop`.
+        """Reserves the folder for this process until `stop`; `start` does it too.
 
         Raises:
             AlreadyRunningError: another process holds it.
         """
-        self.data.mkdir(parents=True, exist_ok=True)
-        if not self._lock.acquire():
+        if not self._lock.held and not self._lock.acquire():
             raise AlreadyRunningError(f"a stack already runs in {self.data}")
 
     def end_leftovers(self) -> None:
@@ -125,10 +126,10 @@ class Infrastructure:
             if entry.identity.process() is not None:
                 self._report.say(f"Stopping {name} (process {entry.pid}), left over from a stack that was killed")
                 end(entry.identity, signal.SIGINT if name == "postgres" else signal.SIGTERM)
-        self.state.remove()
+            self.state.drop(name)
 
-    def _servers(self) -> Sequence[Child]:
-        # Only those that exist: stopping must not choose ports or make secrets.
+    def servers(self) -> Sequence[Child]:
+        """The servers that were asked for so far: stopping must not choose ports or make secrets."""
         return [self.__dict__[name] for name in ("postgres", "kafka") if name in self.__dict__]
 
     def _jars(self) -> list[Path]:

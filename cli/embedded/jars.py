@@ -1,6 +1,7 @@
 """Kafka's jars: a committed list with SHA-256 sums, fetched once into the user's cache, verified before every use."""
 
 import hashlib
+import re
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -15,6 +16,7 @@ from cli.report import Report
 LOCK_FILE = Path(__file__).with_name("kafka.lock")
 DOWNLOADS_AT_ONCE = 8
 ATTEMPTS = 4
+_LINE = re.compile(r"([\w.-]+):([\w.-]+):([\w.-]+) (\d+) sha256:([0-9a-f]{64})")
 
 
 class JarError(Exception):
@@ -54,17 +56,11 @@ def parse_lock(text: str) -> list[Jar]:
         content = line.partition("#")[0].split()
         if not content:
             continue
-        try:
-            coordinates, size, checksum = content
-            group, artifact, version = coordinates.split(":")
-            method, digest = checksum.split(":")
-            if method != "sha256" or len(bytes.fromhex(digest)) != 32:
-                raise ValueError(checksum)
-            jars.append(Jar(group, artifact, version, digest, int(size)))
-        except ValueError as error:
-            raise JarError(
-                f"{LOCK_FILE.name} line {number} is not `group:artifact:version size sha256:<hex>`"
-            ) from error
+        match = _LINE.fullmatch(" ".join(content))
+        if match is None:
+            raise JarError(f"line {number} of the lock is not `group:artifact:version size sha256:<hex>`")
+        group, artifact, version, size, digest = match.groups()
+        jars.append(Jar(group, artifact, version, digest, int(size)))
     return jars
 
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import psutil
 
 from cli.child import Child, StartError, end
-from cli.embedded.account import hand_over, let_read, unprivileged_account
+from cli.embedded.account import group_of, hand_over, let_read, unprivileged_account
 from cli.ports import HOST
 from cli.state import Identity, StateFile
 
@@ -61,17 +61,16 @@ class Postgres(Child):
 
     @property
     def admin_url(self) -> str:
-        """SQLAlchemy URL (asyncpg) of the superuser on the database `iacrm`."""
-        return self.url(SUPERUSER, self._password)
-
-    @property
-    def admin_dsn(self) -> str:
-        """The same for asyncpg and psql: without the driver's name."""
-        return self.url(SUPERUSER, self._password, scheme="postgresql")
+        """URL of the superuser on the maintenance database, as asyncpg and psql take it."""
+        return self.url(SUPERUSER, self._password, "postgres", "postgresql")
 
     def url(self, role: str, password: str, database: str = DATABASE, scheme: str = "postgresql+asyncpg") -> str:
-        """The URL for a role."""
+        """The URL of a role for SQLAlchemy, or with scheme `postgresql` for anything else."""
         return f"{scheme}://{role}:{quote(password, safe='')}@{HOST}:{self.port}/{database}"
+
+    def superuser_url(self, database: str = DATABASE) -> str:
+        """SQLAlchemy URL of the superuser, for migrations."""
+        return self.url(SUPERUSER, self._password, database)
 
     def prepare(self) -> None:
         """Makes the data folder if there is none. An interrupted attempt leaves nothing that counts.
@@ -108,16 +107,12 @@ class Postgres(Child):
         lines = self._postmaster_lines()
         return len(lines) >= 8 and lines[0] == str(self.pid) and lines[7] == "ready"
 
-    def wait_ready(self, seconds: float | None = None) -> None:
-        """As for every child; then makes the database `iacrm` if it is missing."""
-        super().wait_ready(seconds)
-        self.psql(
-            f"select 'create database {DATABASE}' "
-            f"where not exists (select from pg_database where datname = '{DATABASE}') \\gexec\n",
-            database="postgres",
-        )
+    def ensure_database(self, name: str = DATABASE) -> None:
+        """Makes the database if it is missing."""
+        missing = f"where not exists (select from pg_database where datname = '{name}')"
+        self.psql(f"select 'create database {name}' {missing} \\gexec\n")
 
-    def psql(self, script: str, database: str = DATABASE) -> str:
+    def psql(self, script: str, database: str = "postgres") -> str:
         """Runs a script as superuser; answers its output, unaligned.
 
         Raises:
@@ -153,15 +148,20 @@ class Postgres(Child):
             password.flush()
             if self._account is not None:
                 shutil.chown(password.name, self._account)
-            command = [
-                str(self._programs / "initdb"), "-D", str(folder), "-U", SUPERUSER, f"--pwfile={password.name}",
-                "--auth=scram-sha-256", "--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8",
-                "--locale=C",
-            ]  # fmt: skip
+            locale = ("--encoding=UTF8", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C")
+            options = ("-U", SUPERUSER, f"--pwfile={password.name}", "--auth=scram-sha-256", *locale)
             done = subprocess.run(
-                command, env=dict(self.environment()), user=self._account, stdin=subprocess.DEVNULL,
-                text=True, capture_output=True, check=False, timeout=120, cwd="/",
-            )  # fmt: skip
+                [str(self._programs / "initdb"), "-D", str(folder), *options],
+                env=dict(self.environment()),
+                user=self._account,
+                group=group_of(self._account),
+                stdin=subprocess.DEVNULL,
+                text=True,
+                capture_output=True,
+                check=False,
+                timeout=120,
+                cwd="/",
+            )
         if done.returncode != 0:
             raise StartError(f"initdb failed\n{done.stdout}\n{done.stderr}".strip())
 

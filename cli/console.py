@@ -1,0 +1,125 @@
+"""What people see: colours, tables and bars on a terminal; plain lines when the output is piped."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console as Rich
+    from rich.progress import Progress, TaskID
+
+
+class Console:
+    """Writes to standard output, errors to standard error. Implements `Report`."""
+
+    def __init__(self, terminal: bool | None = None) -> None:
+        self.terminal = sys.stdout.isatty() if terminal is None else terminal
+        self._rich_console: Rich | None = None
+        self._bar: tuple[str, Progress, TaskID] | None = None
+        self._told = (-1, "")
+
+    @property
+    def rich(self) -> "Rich":
+        """The terminal, for output that only a person sees."""
+        if self._rich_console is None:
+            from rich.console import Console as Rich
+
+            self._rich_console = Rich(highlight=False)
+        return self._rich_console
+
+    def say(self, text: str) -> None:
+        """One finished step or event."""
+        self.end_bar()
+        if self.terminal:
+            from rich.markup import escape
+
+            self.rich.print(f"[green]•[/] {escape(text)}")
+        else:
+            print(text, flush=True)
+
+    def line(self, text: str = "") -> None:
+        """Text as it is."""
+        self.end_bar()
+        if self.terminal:
+            self.rich.print(text, markup=False)
+        else:
+            print(text, flush=True)
+
+    def heading(self, text: str) -> None:
+        """Starts a part of the output."""
+        self.end_bar()
+        if self.terminal:
+            from rich.markup import escape
+
+            self.rich.print(f"\n[bold]{escape(text)}[/]")
+        else:
+            print(f"\n{text}", flush=True)
+
+    def error(self, text: str) -> None:
+        """What went wrong, and how to go on; to standard error."""
+        self.end_bar()
+        print(f"\033[31m{text}\033[0m" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+
+    def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Rows under their column names."""
+        self.end_bar()
+        if not self.terminal:
+            print(plain_table(columns, rows), flush=True)
+            return
+        from rich import box
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.rich.print(table)
+
+    def progress(self, label: str, done: int, total: int) -> None:
+        """Advances the bar of `label`; piped, says every quarter."""
+        if self.terminal:
+            self._advance(label, done, total)
+            return
+        quarter = done * 4 // total if total else 4
+        if (quarter, label) != self._told:
+            self._told = (quarter, label)
+            print(f"{label}: {quarter * 25} %", flush=True)
+
+    def end_bar(self) -> None:
+        """Leaves the current bar behind, finished or not."""
+        if self._bar is not None:
+            self._bar[1].stop()
+            self._bar = None
+
+    def json(self, value: Any) -> None:
+        """For programs: one JSON document."""
+        print(json.dumps(value, indent=2), flush=True)
+
+    def _advance(self, label: str, done: int, total: int) -> None:
+        if self._bar is None or self._bar[0] != label:
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+            self.end_bar()
+            bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                console=self.rich,
+            )
+            bar.start()
+            self._bar = (label, bar, bar.add_task(label, total=total))
+        _, bar, task = self._bar
+        bar.update(task, completed=done, total=total)
+        if done >= total:
+            self.end_bar()
+
+
+def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns padded to their widest cell, separated by two spaces."""
+    lines = [list(columns), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(columns))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )

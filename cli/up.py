@@ -1,0 +1,125 @@
+"""`./iacrm up`: the stack in the foreground, or detached in the background."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cli.child import StartError
+from cli.console import Console
+from cli.embedded.infrastructure import AlreadyRunningError
+from cli.embedded.jars import JarError
+from cli.files import rotate
+from cli.paths import ROOT, data_folder, log_folder
+from cli.ports import PortTakenError
+from cli.state import Identity, StateFile
+from cli.status import running_supervisor, show
+from cli.supervisor.signals import Signals, StopRequested
+from cli.supervisor.stack import Stack
+
+INTERRUPTED = 130
+START_SECONDS = 300.0
+EXPECTED = (AlreadyRunningError, PortTakenError, JarError, StartError, PermissionError)
+"""Failures that a message explains; anything else is a bug and shows its trace."""
+
+
+def run(port: int | None = None, once_up: Callable[[Stack, Console], bool] | None = None) -> int:
+    """Starts the stack and keeps it alive until a signal.
+
+    Args:
+        port: port of the gateway to insist on.
+        once_up: called when everything serves; False means to stop now.
+
+    Returns:
+        Exit code: 0 after an orderly stop, 1 when it could not start, 130 when interrupted before it served.
+    """
+    console = Console()
+    stack = Stack(data_folder(), console, gateway_port=port)
+    served = False
+    with Signals(stack.hurry) as signals:
+        try:
+            stack.start()
+            served = True
+            if once_up is None:
+                show(console, data_folder())
+                console.line(f"API and its documentation: {stack.gateway_url}/docs   (Ctrl-C stops everything)")
+            if once_up is None or once_up(stack, console):
+                stack.watch()
+        except StopRequested:
+            console.say("Stopping (once more: at once)")
+            return 0 if served else INTERRUPTED
+        except EXPECTED as problem:
+            console.error(f"Could not go on: {problem}")
+            return 1
+        finally:
+            signals.stopping()
+            stack.stop()
+    return 0
+
+
+def run_detached(port: int | None = None) -> int:
+    """Starts the stack in the background and waits until it serves.
+
+    Returns:
+        Exit code: 0 when it serves (also when it did already), 1 when it could not start, 130 when interrupted.
+    """
+    console, data = Console(), data_folder()
+    if running_supervisor(data) is not None:
+        console.say("The stack runs already")
+        show(console, data)
+        return 0
+    log = log_folder(data) / "supervisor.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    rotate(log)
+    start = log.stat().st_size if log.exists() else 0
+    with Signals(lambda: None) as signals:
+        supervisor = _launch(log, port)
+        try:
+            serves = _wait(supervisor, data, console, log, start)
+        except StopRequested:
+            signals.stopping()
+            supervisor.terminate()
+            supervisor.wait()
+            return INTERRUPTED
+    if not serves:
+        console.error(f"The stack did not start; see {log}")
+        return 1
+    show(console, data)
+    console.line("Stop it with ./iacrm down")
+    return 0
+
+
+def _launch(log: Path, port: int | None) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-P", "-m", "cli", "up", *(["--port", str(port)] if port else [])]
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _wait(supervisor: subprocess.Popen[bytes], data: Path, console: Console, log: Path, start: int) -> bool:
+    """Passes on what the supervisor says until it serves (True) or ends (False)."""
+    state = StateFile(data / "state.json")
+    identity = Identity.of(supervisor.pid)
+    deadline = time.monotonic() + START_SECONDS
+    with log.open() as said:
+        said.seek(start)
+        while time.monotonic() < deadline:
+            ended = supervisor.poll() is not None
+            ready = state.field("ready") is True and running_supervisor(data) == identity
+            for line in said.read().splitlines():
+                if not ready:  # what follows is the table, which we show ourselves
+                    console.say(line)
+            if ended or ready:
+                return ready and not ended
+            time.sleep(0.1)
+    supervisor.terminate()
+    return False
