@@ -43,7 +43,7 @@ async def test_death_at_random_moments_of_fifty_thousand_events(installation: In
     for share in (0.03, 0.2, 0.4, 0.6, 0.8):
         worker = installation.worker()
         goal = int(len(facts) * share)
-        await until(lambda goal=goal: _applied(installation, goal), seconds=60, what=f"{goal} events are applied")
+        await _until_applied(installation, goal)
         # Somewhere inside the batch that is under way now.
         await asyncio.sleep(chance.uniform(0, 0.1))
         worker.kill()
@@ -55,8 +55,11 @@ async def test_death_at_random_moments_of_fifty_thousand_events(installation: In
     await assert_exact(installation, facts)
 
 
-async def _applied(installation: Installation, goal: int) -> bool:
-    return await installation.applied_sales() >= goal
+async def _until_applied(installation: Installation, goal: int) -> None:
+    async def reached() -> bool:
+        return await installation.applied_sales() >= goal
+
+    await until(reached, seconds=60, what=f"{goal} events are applied")
 
 
 async def _committed_all(installation: Installation) -> bool:

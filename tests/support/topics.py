@@ -3,20 +3,18 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRecord
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 
 async def read_topic(bootstrap: str, name: str) -> list[ConsumerRecord]:
     """Every record that the topic holds now."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(name, bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await consumer.start()
     try:
-        places = [TopicPartition(name, number) for number in sorted(consumer.partitions_for_topic(name) or ())]
+        places = sorted(consumer.assignment())
         assert places, f"there is no topic {name}"
-        consumer.assign(places)
-        await consumer.seek_to_beginning(*places)
         records: list[ConsumerRecord] = []
         for place, end in (await consumer.end_offsets(places)).items():
             while await consumer.position(place) < end:

@@ -3,15 +3,14 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any
 
-T = TypeVar("T")
 ASK_EVERY_S = 0.03
 
 
-async def until(question: Callable[[], T | Awaitable[T]], *, seconds: float, what: str) -> T:
-    """Asks until the answer is truthy and returns it.
+async def until(question: Callable[[], Any], *, seconds: float, what: str) -> None:
+    """Asks until the answer is truthy; it may be awaitable.
 
     Raises:
         AssertionError: it was not within `seconds`; names `what` and the last answer.
@@ -19,8 +18,8 @@ async def until(question: Callable[[], T | Awaitable[T]], *, seconds: float, wha
     deadline = time.monotonic() + seconds
     while True:
         asked = question()
-        answer: T = await asked if inspect.isawaitable(asked) else asked
+        answer = await asked if inspect.isawaitable(asked) else asked
         if answer:
-            return answer
+            return
         assert time.monotonic() < deadline, f"{what}: not within {seconds:g} s (last answer: {answer!r})"
         await asyncio.sleep(ASK_EVERY_S)
