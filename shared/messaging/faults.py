@@ -3,7 +3,7 @@
 import os
 import signal
 
-POINTS = frozenset({"after_stage", "before_commit", "after_commit", "before_offset_commit"})
+POINTS = frozenset({"after_stage", "before_commit", "after_commit", "before_offset_commit", "before_mark"})
 _armed = os.environ.get("IACRM_FAULT_POINT", "")
 
 

@@ -13,6 +13,7 @@ import asyncpg
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from shared.messaging import faults
 from shared.messaging.dead_letters import Publisher
 from shared.messaging.errors import IsTransient, PublishRejected, Transient, classify
 from shared.messaging.record import Headers, Message
@@ -192,6 +193,7 @@ class OutboxRelay:
         placed = await self._producer.publish_many(
             [Message(r["topic"], r["key"].encode(), r["value"], unpack_headers(r["headers"])) for r in rows]
         )
+        faults.reach("before_mark")
         await connection.execute(
             f"update {self._schema}.outbox o set published_at = clock_timestamp(), "  # noqa: S608
             'partition = p.partition, "offset" = p."offset" '

@@ -33,7 +33,7 @@ async def installation(stack: Stack, database_template: str, tmp_path: Path) -> 
 async def _breakable() -> AsyncIterator[Breakable]:
     data = ROOT / ".data"
     data.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="faults-", dir=data) as folder:
+    with tempfile.TemporaryDirectory(prefix="test-faults-", dir=data) as folder:
         servers = Infrastructure(Path(folder), fsync=False)
         await asyncio.to_thread(servers.start)
         try:

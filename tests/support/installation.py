@@ -63,6 +63,7 @@ class Installation:
             "IACRM_DATABASE_URL": self.stack.url(self.database, role, password),
             "IACRM_KAFKA_BOOTSTRAP": self.bootstrap,
             "IACRM_TOPIC_PREFIX": self.prefix,
+            **{name: value for name, value in os.environ.items() if name == "IACRM_TEST_RUN"},
             **settings,
         }
 
