@@ -11,7 +11,7 @@ from shared.settings import DEVELOPMENT_SECRET, refuse_weak
 class MigrationSettings(BaseSettings):
     """Environment variables `IACRM_*` that the migration job reads."""
 
-    model_config = SettingsConfigDict(env_prefix="IACRM_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="IACRM_", extra="ignore", frozen=True, hide_input_in_errors=True)
 
     env: Literal["development", "production"] = "development"
     admin_database_url: SecretStr = Field(

@@ -17,7 +17,7 @@ class CommonSettings(BaseSettings):
         pydantic.ValidationError: a value is missing or wrong, or a default or short secret meets production.
     """
 
-    model_config = SettingsConfigDict(env_prefix="IACRM_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="IACRM_", extra="ignore", frozen=True, hide_input_in_errors=True)
     secret_fields: ClassVar[tuple[str, ...]] = ("erasure_secret",)
 
     env: Literal["development", "production"] = Field(
