@@ -1,0 +1,1 @@
+"""All SQL of the worker. Nothing in here commits: the transaction belongs to the caller."""

@@ -1,0 +1,120 @@
+"""Erasure: a person's sales stand in the ledger under a pseudonym, and nothing else of the person stays.
+
+It holds whatever order events come in: a late sale of an erased code gets the same pseudonym, an older identity is not
+taken back in, and what the code does after the erasure belongs to a new customer.
+"""
+
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from uuid import UUID
+
+from services.rfm_worker.domain.facts import Erasure
+from services.rfm_worker.repository.orders import Hashes, orders_of_customer
+from services.rfm_worker.repository.people import CustomerKey, clear, remove_unnamed
+from services.rfm_worker.repository.raw import Raw
+from services.rfm_worker.repository.rows import NOBODY, Buyer, delta_row
+
+_LOAD = """
+select e.tenant_id, e.code_hash, e.erased_at, e.pseudonym
+from unnest($1::uuid[], $2::bytea[]) as k(tenant_id, code_hash) join rfm.erasure e using (tenant_id, code_hash)
+order by e.erased_at
+"""
+_REMEMBER = """
+insert into rfm.erasure (tenant_id, code_hash, erased_at, pseudonym) values ($1, $2, $3, $4)
+on conflict do nothing returning pseudonym
+"""
+_PERSON = """
+select (select customer_code from rfm.customer where tenant_id = $1 and code_hash = $2) as code,
+    (select pseudonym from rfm.erasure where tenant_id = $1 and code_hash = $2 and erased_at > $3
+     order by erased_at limit 1) as later
+"""
+# Sales up to this erasure stand under the code, or under the pseudonym of a later erasure that came first.
+_RENAME = "update rfm.sale set customer_code = $3 where tenant_id = $1 and customer_code = any($2) and sold_at <= $4"
+_FORGET = (
+    "delete from rfm.customer_product where tenant_id = $1 and customer_code = $2",
+    "delete from rfm.segment_change where tenant_id = $1 and customer_code = $2",
+)
+_IDENTITY_OF_THE_ERASED = """
+select created_at <= $3 from rfm.customer where tenant_id = $1 and customer_code = $2 and master_version is not null
+"""
+_START_ANEW = """
+update rfm.customer set frequency = 0, monetary = 0, first_order_at = null, last_order_at = null,
+    last_order_day = null, r = null, f = null, m = null, segment = 'prospect', segment_since = now()
+where tenant_id = $1 and customer_code = $2
+"""
+
+
+class Buyers:
+    """Who a sale belongs to, with the erasures of this batch's customers considered."""
+
+    def __init__(self, erasures: Mapping[tuple[UUID, bytes], Sequence[tuple[datetime, str]]], hashes: Hashes) -> None:
+        self._erasures = erasures
+        self._hashes = hashes
+
+    def of(self, tenant_id: UUID, code: str | None, sold_at: datetime) -> Buyer:
+        """The buyer: where the code was erased later than the sale, the pseudonym of the first such erasure."""
+        if code is None:
+            return NOBODY
+        code_hash = self._hashes((tenant_id, code))
+        if self._erasures:
+            for erased_at, pseudonym in self._erasures.get((tenant_id, code_hash), ()):
+                if sold_at <= erased_at:
+                    return Buyer(pseudonym, None, None)
+        return Buyer(code, code, code_hash)
+
+    def erased_at(self, key: CustomerKey) -> datetime | None:
+        """When the code was last erased."""
+        found = self._erasures.get((key[0], self._hashes(key)))
+        return found[-1][0] if found else None
+
+
+async def load_buyers(raw: Raw, customers: Iterable[CustomerKey], hashes: Hashes) -> Buyers:
+    """Loads the erasures that concern these codes."""
+    wanted = {(key[0], hashes(key)) for key in customers}
+    rows = await raw.fetch(_LOAD, [k[0] for k in wanted], [k[1] for k in wanted]) if wanted else []
+    erasures: dict[tuple[UUID, bytes], list[tuple[datetime, str]]] = {}
+    for row in rows:
+        erasures.setdefault((row["tenant_id"], row["code_hash"]), []).append((row["erased_at"], row["pseudonym"]))
+    return Buyers(erasures, hashes)
+
+
+async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes) -> tuple[list[str], set[CustomerKey]]:
+    """Applies erasures; their tenants must be locked alone.
+
+    Returns:
+        Rows for the stage that build up the values of those who bought again since, and these customers.
+    """
+    rows: list[str] = []
+    returning: set[CustomerKey] = set()
+    for erasure in sorted(erasures, key=lambda e: e.erased_at):
+        parameters = erasure.tenant_id, erasure.code_hash, erasure.erased_at
+        pseudonym = await raw.fetchval(_REMEMBER, *parameters, f"erased-{secrets.token_hex(16)}")
+        if pseudonym is None:
+            continue
+        person = (await raw.fetch(_PERSON, *parameters))[0]
+        names = [name for name in (person["code"], person["later"]) if name is not None]
+        await raw.execute(_RENAME, erasure.tenant_id, names, pseudonym, erasure.erased_at)
+        if person["code"] is not None:
+            key = (erasure.tenant_id, person["code"])
+            await _forget(raw, key, erasure.erased_at)
+            returning.add(key)
+    for tenant_id, code in sorted(returning):
+        for order in await orders_of_customer(raw, tenant_id, code, hashes):
+            assert order.sold_at is not None  # noqa: S101 - a sale that names a customer is recorded
+            given = order.contribution()
+            # Product and day have this order already: one row takes it off them, the other puts it on again.
+            rows.append(delta_row(-1, order.key, order.sold_at, NOBODY, given))
+            rows.append(delta_row(1, order.key, order.sold_at, order.buyer, given))
+    return rows, returning
+
+
+async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> None:
+    """Takes everything of the erased person away; what remains is the start of a new customer, if anything."""
+    for statement in _FORGET:
+        await raw.execute(statement, *key)
+    await raw.execute("delete from rfm.outbox where key = $1", f"{key[0]}:{key[1]}")
+    await raw.execute(_START_ANEW, *key)
+    if await raw.fetchval(_IDENTITY_OF_THE_ERASED, *key, erased_at):
+        await clear(raw, [key])
+    await remove_unnamed(raw, [key])

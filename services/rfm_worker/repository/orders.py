@@ -1,0 +1,159 @@
+"""Single orders with all that was said about them: loaded, changed in memory, written back as a difference."""
+
+import json
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from uuid import UUID
+
+from services.rfm_worker.domain.contribution import Contribution, Lines, contribution
+from services.rfm_worker.domain.facts import Accepted, Cancellation, Return, Sale
+from services.rfm_worker.repository.raw import Raw
+from services.rfm_worker.repository.rows import NOBODY, Buyer, SaleKey
+
+_KEYS = "unnest($1::uuid[], $2::text[]) as k(tenant_id, sale_id)"
+_SALES = f"""
+select s.tenant_id, s.sale_id, s.recorded, s.customer_code, s.sold_at, s.event_time, s.event_id, s.product_keys,
+    s.quantities, s.amounts, e.pseudonym is not null as erased
+from {_KEYS} join rfm.sale s using (tenant_id, sale_id)
+left join rfm.erasure e on e.tenant_id = s.tenant_id and e.pseudonym = s.customer_code
+"""  # noqa: S608
+_RETURNS = f"select r.* from {_KEYS} join rfm.sale_return r using (tenant_id, sale_id)"  # noqa: S608
+_CANCELLATIONS = f"select c.* from {_KEYS} join rfm.sale_cancellation c using (tenant_id, sale_id)"  # noqa: S608
+_OF_CUSTOMER = """
+select sale_id from rfm.sale where tenant_id = $1 and customer_code = $2 order by sale_id
+"""
+_RETURNED_SALES = """
+select r.tenant_id, r.sale_id from unnest($1::uuid[], $2::text[]) as k(tenant_id, return_id)
+join rfm.sale_return r using (tenant_id, return_id)
+"""
+_REPLACE_SALE = """
+update rfm.sale s set recorded = true, customer_code = $3, sold_at = $4,
+    day = ($4::timestamptz at time zone t.timezone)::date, channel = $5, currency = $6, gross = $7, event_time = $8,
+    event_id = $9, product_keys = $10, labels = $11, quantities = $12, unit_prices = $13, discounts = $14,
+    amounts = $15, metadata = $16::jsonb
+from rfm.tenant t where s.tenant_id = $1 and s.sale_id = $2 and t.tenant_id = s.tenant_id
+"""
+_STORE_RETURN = """
+insert into rfm.sale_return (
+    tenant_id, return_id, sale_id, returned_at, event_time, event_id, product_keys, quantities, amounts
+) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+on conflict (tenant_id, return_id) do update set sale_id = excluded.sale_id, returned_at = excluded.returned_at,
+    event_time = excluded.event_time, event_id = excluded.event_id, product_keys = excluded.product_keys,
+    quantities = excluded.quantities, amounts = excluded.amounts
+"""
+_STORE_CANCELLATION = """
+insert into rfm.sale_cancellation (tenant_id, sale_id, cancelled_at, reason, event_time, event_id)
+values ($1, $2, $3, $4, $5, $6)
+on conflict (tenant_id, sale_id) do update set cancelled_at = excluded.cancelled_at, reason = excluded.reason,
+    event_time = excluded.event_time, event_id = excluded.event_id
+"""
+_STORE_NET = "update rfm.sale set net = $3, cancelled = $4, returned = $5 where tenant_id = $1 and sale_id = $2"
+
+Hashes = Callable[[tuple[UUID, str]], bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """One order as the ledger has it, or as a batch leaves it."""
+
+    key: SaleKey
+    accepted: Accepted | None = None
+    """Of its sale; None while that has not come."""
+    buyer: Buyer = NOBODY
+    sold_at: datetime | None = None
+    lines: Lines | None = None
+    returns: dict[str, tuple[Accepted, Lines]] = field(default_factory=dict)
+    cancelled: Accepted | None = None
+
+    def contribution(self) -> Contribution:
+        """What it adds to every sum."""
+        return contribution(self.lines, (lines for _, lines in self.returns.values()), self.cancelled is not None)
+
+    def filled(self, sale: Sale, buyer: Buyer) -> "Order":
+        """The order with this sale in it."""
+        lines = sale.body.lines
+        sold = Lines([x.product_key for x in lines], [x.quantity for x in lines], [x.net for x in lines])
+        return replace(self, accepted=sale.accepted, buyer=buyer, sold_at=sale.body.sold_at, lines=sold)
+
+
+async def load_orders(raw: Raw, keys: Collection[SaleKey], hashes: Hashes) -> dict[SaleKey, Order]:
+    """The orders, by key; their rows must be locked."""
+    parameters = [key[0] for key in keys], [key[1] for key in keys]
+    returns: dict[SaleKey, dict[str, tuple[Accepted, Lines]]] = {}
+    for r in await raw.fetch(_RETURNS, *parameters):
+        back = Lines(r["product_keys"], r["quantities"], r["amounts"])
+        of_sale = returns.setdefault((r["tenant_id"], r["sale_id"]), {})
+        of_sale[r["return_id"]] = ((r["event_time"], r["event_id"]), back)
+    cancelled = {
+        (r["tenant_id"], r["sale_id"]): (r["event_time"], r["event_id"])
+        for r in await raw.fetch(_CANCELLATIONS, *parameters)
+    }
+    found = {}
+    for r in await raw.fetch(_SALES, *parameters):
+        key = (r["tenant_id"], r["sale_id"])
+        order = Order(key, returns=returns.get(key, {}), cancelled=cancelled.get(key))
+        if r["recorded"]:
+            code = r["customer_code"]
+            counted = None if r["erased"] else code
+            order = replace(
+                order, accepted=(r["event_time"], r["event_id"]), sold_at=r["sold_at"],
+                buyer=Buyer(code, counted, hashes((key[0], counted)) if counted is not None else None),
+                lines=Lines(r["product_keys"], r["quantities"], r["amounts"]),
+            )  # fmt: skip
+        found[key] = order
+    return found
+
+
+async def orders_of_customer(raw: Raw, tenant_id: UUID, code: str, hashes: Hashes) -> list[Order]:
+    """Every recorded order that names this customer."""
+    keys = [(tenant_id, row["sale_id"]) for row in await raw.fetch(_OF_CUSTOMER, tenant_id, code)]
+    return list((await load_orders(raw, keys, hashes)).values()) if keys else []
+
+
+async def sales_of_returns(raw: Raw, ids: Iterable[tuple[UUID, str]]) -> set[SaleKey]:
+    """The sales that the stored returns with these ids name; the ids must be locked."""
+    pairs = list(ids)
+    rows = await raw.fetch(_RETURNED_SALES, [p[0] for p in pairs], [p[1] for p in pairs])
+    return {(row["tenant_id"], row["sale_id"]) for row in rows}
+
+
+async def replace_sales(raw: Raw, sales: Sequence[tuple[Sale, Buyer]]) -> None:
+    """Writes these sales over what the ledger has under their ids, but for `net`, which `store_nets` writes."""
+    await raw.executemany(_REPLACE_SALE, [_ledger_row(sale, buyer) for sale, buyer in sales])
+
+
+def _ledger_row(sale: Sale, buyer: Buyer) -> tuple[object, ...]:
+    b = sale.body
+    return (
+        sale.tenant_id, b.sale_id, buyer.code, b.sold_at, b.channel, b.currency, sum(x.net for x in b.lines),
+        *sale.accepted, [x.product_key for x in b.lines], [x.label for x in b.lines],
+        [x.quantity for x in b.lines], [x.unit_price for x in b.lines], [x.discount for x in b.lines],
+        [x.net for x in b.lines], json.dumps(b.metadata) if b.metadata else None,
+    )  # fmt: skip
+
+
+async def store_returns(raw: Raw, returns: Sequence[Return]) -> None:
+    """Writes these returns over what the ledger has under their ids."""
+    await raw.executemany(_STORE_RETURN, [
+        (
+            r.tenant_id, r.body.return_id, r.body.sale_id, r.body.returned_at, *r.accepted,
+            [x.product_key for x in r.body.lines], [x.quantity for x in r.body.lines],
+            [x.amount for x in r.body.lines],
+        )
+        for r in returns
+    ])  # fmt: skip
+
+
+async def store_cancellations(raw: Raw, cancellations: Sequence[Cancellation]) -> None:
+    """Writes these cancellations over what the ledger has for their sales."""
+    await raw.executemany(_STORE_CANCELLATION, [
+        (c.tenant_id, c.body.sale_id, c.body.cancelled_at, c.body.reason, *c.accepted) for c in cancellations
+    ])  # fmt: skip
+
+
+async def store_nets(raw: Raw, orders: Iterable[Order]) -> None:
+    """Writes what the orders come to."""
+    await raw.executemany(
+        _STORE_NET, [(*o.key, o.contribution().net, o.cancelled is not None, bool(o.returns)) for o in orders]
+    )

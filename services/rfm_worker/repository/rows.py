@@ -1,0 +1,86 @@
+"""Rows of the stage: a new sale, a place kept for one that has not come, an order before and after a change."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from uuid import UUID
+
+from services.rfm_worker.domain.contribution import ZERO, Contribution, Lines, per_product
+from services.rfm_worker.domain.decay import weights
+from services.rfm_worker.domain.facts import Sale
+from services.rfm_worker.repository.text_copy import (
+    NULL,
+    binary,
+    document,
+    moment,
+    numbers,
+    text,
+    texts,
+    texts_or_nulls,
+)
+
+SaleKey = tuple[UUID, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Buyer:
+    """Who a sale belongs to.
+
+    `code` stands in the ledger (a pseudonym after an erasure), `counted` is the customer whose values it raises: None
+    for an anonymous sale and for an erased person.
+    """
+
+    code: str | None
+    counted: str | None
+    code_hash: bytes | None
+
+
+NOBODY = Buyer(None, None, None)
+_NO_SALE = "\t".join([NULL] * 12)
+_NO_VALUES = "\t".join(["0", "0", "0", *[NULL] * 5])
+
+
+def sale_row(n: int, sale: Sale, buyer: Buyer) -> str:
+    """A sale as if it were new: its ledger row and its whole contribution."""
+    body = sale.body
+    lines = body.lines
+    keys = [line.product_key for line in lines]
+    quantities = [line.quantity for line in lines]
+    amounts = [line.net for line in lines]
+    net = sum(amounts, ZERO)
+    spend_weight, units_weight = weights(body.sold_at)
+    quantity_text, amount_text, key_text = numbers(quantities), numbers(amounts), texts(keys)
+    parts = (NULL, NULL, NULL) if len(set(keys)) == len(keys) else _merged(keys, quantities, amounts)
+    return "\t".join((
+        str(n), "1", str(sale.tenant_id), text(body.sale_id), "t", text(buyer.code), text(buyer.counted),
+        binary(buyer.code_hash), body.sold_at.isoformat(), text(body.channel), text(body.currency),
+        sale.accepted[0].isoformat(), text(sale.accepted[1]), key_text,
+        texts_or_nulls([line.label for line in lines]), quantity_text,
+        numbers([line.unit_price for line in lines]), numbers([line.discount for line in lines]), amount_text,
+        document(body.metadata), "1" if net > 0 else "0", str(sum(quantities, ZERO)), str(net), str(spend_weight),
+        str(units_weight), *parts,
+    )) + "\n"  # fmt: skip
+
+
+def _merged(keys: Sequence[str], quantities: Sequence[Decimal], amounts: Sequence[Decimal]) -> tuple[str, str, str]:
+    units, spent = per_product(Lines(keys, quantities, amounts))
+    return texts(list(units)), numbers(list(units.values())), numbers(list(spent.values()))
+
+
+def place_row(n: int, key: SaleKey) -> str:
+    """A place for a sale that a return or a cancellation names and that has not come yet."""
+    head = "\t".join((str(n), "1", str(key[0]), text(key[1]), "f", *[NULL] * 3))
+    return f"{head}\t{_NO_SALE}\t{_NO_VALUES}\n"
+
+
+def delta_row(sign: int, key: SaleKey, sold_at: datetime, buyer: Buyer, given: Contribution) -> str:
+    """The contribution of an order, added (sign 1) or taken away (sign -1). It has no number: it is no ledger row."""
+    spend_weight, units_weight = weights(sold_at)
+    parts = given.parts
+    return "\t".join((
+        NULL, str(sign), str(key[0]), text(key[1]), "t", text(buyer.code), text(buyer.counted),
+        binary(buyer.code_hash), moment(sold_at), *[NULL] * 11, "1" if given.counts else "0", str(given.units),
+        str(given.net), str(spend_weight), str(units_weight), texts(list(parts)),
+        numbers([part.units for part in parts.values()]), numbers([part.amount for part in parts.values()]),
+    )) + "\n"  # fmt: skip

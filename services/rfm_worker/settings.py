@@ -1,0 +1,19 @@
+"""Knobs of the rfm worker, beside those that every process has."""
+
+from pydantic import Field
+
+from shared.settings import CommonSettings
+
+
+class RfmWorkerSettings(CommonSettings):
+    """Environment variables `IACRM_*` of this process. `IACRM_DATABASE_URL` names the role iacrm_rfm."""
+
+    batch_max_records: int = Field(
+        500, ge=1, le=5000, description="most records in one transaction: larger is faster, smaller is fresher"
+    )
+    score_interval_s: float = Field(
+        2.0, ge=0.05, le=60, description="least seconds between two runs that move one tenant's cut-offs"
+    )
+    max_dead_run: int = Field(
+        100, ge=1, le=1_000_000, description="dead records in a row after which the worker stops loudly"
+    )
