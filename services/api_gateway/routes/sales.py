@@ -11,7 +11,8 @@ from services.api_gateway import consistency_token, examples
 from services.api_gateway.batches import BatchParser, Parsed, Rejected, all_or_nothing
 from services.api_gateway.consistency import HEADER
 from services.api_gateway.context import context_of
-from services.api_gateway.dependencies import Services, ServicesDep, require_scope
+from services.api_gateway.dependencies import Services, ServicesDep, get_services, require_scope
+from services.api_gateway.direct_route import DirectRoute
 from services.api_gateway.errors import Problem, problem_responses
 from services.api_gateway.outgoing import fact
 from services.api_gateway.raw_bodies import documented, parse
@@ -31,24 +32,27 @@ from shared.messaging.record import Message
 from shared.observability import metrics
 
 router = APIRouter(prefix="/v1/sales", tags=["sales"])
-Writer = Annotated[Caller, Depends(require_scope("sales:write"))]
+_direct = APIRouter(prefix="/v1/sales", tags=["sales"], route_class=DirectRoute)
+_may_write = require_scope("sales:write")
+Writer = Annotated[Caller, Depends(_may_write)]
 SaleId = Annotated[Code, Path(description="the tenant's own id of the sale", examples=["T7-2026-001"])]
 Atomic = Annotated[bool, Query(description="accept all or nothing")]
 RECORDED, RETURNED, CANCELLED = "sale.recorded.v1", "sale.returned.v1", "sale.cancelled.v1"
-ERRORS = problem_responses(400, 401, 403, 413, 415, 422, 429, 503)
 _PARSER = BatchParser(SaleRecordedV1, field="sales", id_field="sale_id")
 
 
-@router.post(
+@_direct.post(
     "",
     status_code=202,
     response_model=Accepted,
     summary="Record a sale",
     responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
     openapi_extra=documented(SaleRecordedV1, {"sale": examples.SALE, "anonymous": examples.ANONYMOUS_SALE}),
+    dependencies=[Depends(_may_write)],
 )
-async def record_sale(request: Request, caller: Writer, services: ServicesDep) -> Response:
+async def record_sale(request: Request) -> Response:
     """Accepts one sale. Sending it again with the same `sale_id` and content changes nothing."""
+    caller, services = await _may_write(request), get_services(request)
     sale = await parse(request, SaleRecordedV1)
     foreign = _foreign_currency(sale, await _currency(services, caller.tenant_id))
     if foreign is not None:
@@ -56,6 +60,9 @@ async def record_sale(request: Request, caller: Writer, services: ServicesDep) -
         raise Problem(422, "validation", "Some fields are not valid", "The currency is wrong.", errors=[foreign])
     event_id, message = _recorded(caller, sale, context_of(request.scope).request_id)
     return await _publish(services, RECORDED, [message], {"sale_id": sale.sale_id, "event_id": event_id})
+
+
+router.routes.extend(_direct.routes)
 
 
 @router.post(
