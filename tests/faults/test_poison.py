@@ -68,7 +68,7 @@ async def test_each_kind_of_poison_dies_alone_and_can_be_traced(installation: In
     for reason in {case.reason for case in cases}:
         expected = sum(case.reason == reason for case in cases)
         assert await worker.metric("iacrm_dead_letters_total", topic="sales", reason=reason) == expected, reason
-    assert await worker.stop() == 0
+    await worker.stop()
     await assert_exact(installation, facts)
 
 
@@ -89,9 +89,10 @@ async def test_a_dead_letter_is_applied_by_a_replay_once_its_cause_is_gone(insta
     await installation.run("shared.messaging.replay", "sales", "--reason", "currency_mismatch")
     await until(lambda: _ledger_has(installation, "S-1"), seconds=20, what="the replayed sale is applied")
     # Once is enough: nothing waits any more, and a second replay sends nothing.
-    assert "\n" in await installation.run("shared.messaging.replay", "sales", "--reason", "currency_mismatch")
+    again = await installation.run("shared.messaging.replay", "sales", "--reason", "currency_mismatch")
+    assert again.startswith("0 dead letters")
     assert len(await _records(installation, SALES.name)) == 2
-    assert await worker.stop() == 0
+    await worker.stop()
     await assert_exact(installation, [sale])
 
 
@@ -121,8 +122,8 @@ async def test_nothing_is_committed_while_a_dead_letter_cannot_be_written(instal
     else:
         await configure_topic(installation.bootstrap, dead_topic, {"max.message.bytes": "2000000"})
     await installation.all_applied()
-    assert {headers_of(letter)["dead_reason"] for letter in await _dead(installation)} == {"invalid_payload"}
-    assert await worker.stop() == 0
+    assert {headers_of(letter)["dead_reason"] for letter in await _dead(installation)} == {"undecodable"}
+    await worker.stop()
     await assert_exact(installation, facts)
 
 
@@ -150,7 +151,7 @@ async def test_as_many_dead_records_as_allowed_do_not_stop_the_worker(installati
     worker = installation.worker()
     await installation.all_applied()
     assert len(await _dead(installation)) == DEAD_RUN
-    assert await worker.stop() == 0
+    await worker.stop()
     await assert_exact(installation, [good])
 
 
@@ -166,10 +167,11 @@ def _poison(tenant_id: UUID) -> list[PoisonCase]:
         return json.dumps(a_sale(name, **fields)).encode()
 
     return [
-        case("bytes", "invalid_payload", b"\xff\xfe\x00 nothing that decodes"),
-        case("not json", "invalid_payload", b"{]"),
+        case("bytes", "undecodable", b"\xff\xfe\x00 nothing that decodes"),
+        case("not json", "undecodable", b"{]"),
         case("unknown type", "unknown_type", sale("A"), {"ce_type": b"sale.imagined.v9"}),
         case("other topic's type", "unknown_type", sale("B"), {"ce_type": b"product.changed.v1"}),
+        case("no value that is a sale", "undecodable", b""),
         case("no headers", "invalid_envelope", sale("C"), dict.fromkeys(headers)),
         case("no tenant", "invalid_envelope", sale("D"), {"ce_tenantid": None}),
         case("tenant is no uuid", "invalid_envelope", sale("E"), {"ce_tenantid": b"all of them"}),

@@ -31,7 +31,7 @@ async def test_death_at_a_named_point_neither_loses_nor_repeats(
     successor = installation.worker()
     await installation.all_applied()
     await until(lambda: _committed_all(installation), seconds=10, what="the successor commits the offsets")
-    assert await successor.stop() == 0
+    await successor.stop()
     await assert_exact(installation, facts)
 
 
@@ -51,7 +51,7 @@ async def test_death_at_random_moments_of_fifty_thousand_events(installation: In
     last = installation.worker()
     await installation.all_applied()
     await assert_told(installation)
-    assert await last.stop() == 0
+    await last.stop()
     await assert_exact(installation, facts)
 
 

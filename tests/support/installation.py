@@ -27,7 +27,7 @@ from tests.support.waiting import until
 
 CHUNK = 500
 APPLY_S = 60.0
-QUICK_GROUP = {"IACRM_SESSION_TIMEOUT_MS": "2000", "IACRM_HEARTBEAT_INTERVAL_MS": "500"}
+QUICK_GROUP = {"IACRM_SESSION_TIMEOUT_S": "2"}
 """A killed worker's partitions are free after this, so that a test waits 2 s for them and not 10."""
 
 _ports = count(20_000 + os.getpid() % 5_000)
