@@ -10,10 +10,12 @@ from pydantic_settings import BaseSettings
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """# Configuration
-Every setting is an environment variable. This page is generated from the settings classes: `python -m cli.configuration`.
+Every setting is an environment variable. This page is generated from the settings classes:
+`python -m cli.configuration`.
 
-With `IACRM_ENV=production` a process refuses to start while a secret is missing, a default, or shorter than 32 characters.
-Settings of a tenant (time zone, currency, method, limits) are data, not configuration: see `GET /v1/tenants/current/settings`.
+With `IACRM_ENV=production` a process refuses to start while a secret is missing, a default, or shorter than 32
+characters. Settings of a tenant (time zone, currency, method, limits) are data, not configuration: see
+`GET /v1/tenants/current/settings`.
 """
 
 
@@ -21,7 +23,7 @@ def render() -> str:
     """The whole page as Markdown."""
     from migrations.settings import MigrationSettings
     from services.api_gateway.settings import GatewaySettings
-    from services.rfm_worker.settings import RfmSettings
+    from services.rfm_worker.settings import RfmWorkerSettings
     from shared.settings import CommonSettings
 
     common = set(CommonSettings.model_fields)
@@ -29,7 +31,7 @@ def render() -> str:
         HEAD,
         _section("Every service", CommonSettings, common),
         _section("api_gateway", GatewaySettings, set(GatewaySettings.model_fields) - common),
-        _section("rfm_worker", RfmSettings, set(RfmSettings.model_fields) - common),
+        _section("rfm_worker", RfmWorkerSettings, set(RfmWorkerSettings.model_fields) - common),
         _section("Setup job (`python -m migrations`)", MigrationSettings, set(MigrationSettings.model_fields)),
     ]
     return "\n".join(parts)

@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
+from cli.background import Background
 from cli.child import StartError
 from cli.console import Console
+from cli.demo_error import DemoError
 from cli.embedded.infrastructure import AlreadyRunningError
 from cli.embedded.jars import JarError
 from cli.files import rotate
@@ -21,31 +24,37 @@ from cli.supervisor.stack import Stack
 
 INTERRUPTED = 130
 START_SECONDS = 300.0
-EXPECTED = (AlreadyRunningError, PortTakenError, JarError, StartError, PermissionError)
+Show = Callable[[Stack, Console], Coroutine[Any, Any, None]]
+EXPECTED = (AlreadyRunningError, DemoError, PortTakenError, JarError, StartError, PermissionError)
 """Failures that a message explains; anything else is a bug and shows its trace."""
 
 
-def run(port: int | None = None, once_up: Callable[[Stack, Console], bool] | None = None) -> int:
+def run(port: int | None = None, show_off: Show | None = None, *, leave: bool = False) -> int:
     """Starts the stack and keeps it alive until a signal.
 
     Args:
         port: port of the gateway to insist on.
-        once_up: called when everything serves; False means to stop now.
+        show_off: runs beside the supervision as soon as everything serves.
+        leave: stop when `show_off` has ended.
 
     Returns:
         Exit code: 0 after an orderly stop, 1 when it could not start, 130 when interrupted before it served.
     """
     console = Console()
     stack = Stack(data_folder(), console, gateway_port=port)
-    served = False
+    served, background = False, None
     with Signals(stack.hurry) as signals:
         try:
             stack.start()
             served = True
-            if once_up is None:
+            if show_off is None:
                 show(console, data_folder())
                 console.line(f"API and its documentation: {stack.gateway_url}/docs   (Ctrl-C stops everything)")
-            if once_up is None or once_up(stack, console):
+            else:
+                background = Background(show_off(stack, console))
+                stack.watch(until=background.finished)
+                background.result()
+            if not leave:
                 stack.watch()
         except StopRequested:
             console.say("Stopping (once more: at once)")
@@ -55,6 +64,8 @@ def run(port: int | None = None, once_up: Callable[[Stack, Console], bool] | Non
             return 1
         finally:
             signals.stopping()
+            if background is not None:
+                background.cancel()
             stack.stop()
     return 0
 

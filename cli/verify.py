@@ -14,8 +14,8 @@ def run(tenant: str | None, *, as_json: bool) -> int:
     except NotRunningError as problem:
         console.error(str(problem))
         return 3
-    from services.rfm_worker.settings import RfmSettings
+    from services.rfm_worker.settings import RfmWorkerSettings
     from services.rfm_worker.verification import run as compare
 
-    result = asyncio.run(compare(RfmSettings(), tenant))
+    result = asyncio.run(compare(RfmWorkerSettings(), tenant))
     return 0 if result else 1

@@ -32,8 +32,8 @@ _FOR_SPEED = {
     "group.initial.rebalance.delay.ms": "0",
     "group.min.session.timeout.ms": "1000",
     # After SIGKILL the old session must expire before the node may register again: 6 s instead of 12.
-    "broker.session.timeout.ms": "3000",
-    "broker.heartbeat.interval.ms": "500",
+    "broker.session.timeout.ms": "2000",
+    "broker.heartbeat.interval.ms": "400",
 }
 
 _FOR_ONE_NODE = {

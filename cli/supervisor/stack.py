@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -36,6 +36,7 @@ class Stack:
         self._gateway_port = gateway_port
         self._infrastructure = Infrastructure(data, report=report)
         self._services: list[ServiceProcess] = []
+        self._watches: list[Watch] = []
         self._once: Identity | None = None
 
     @property
@@ -69,13 +70,13 @@ class Stack:
             self._run_once(module, environment.setup())
         self._report.say("Tables and topics are up to date")
         self._start_services(environment)
+        self._watches = [Watch(child, self._report) for child in self._children()]
         self.state.set(gateway_url=self.gateway_url, ready=True)
 
-    def watch(self) -> None:
-        """Keeps everything alive until an exception (a signal) ends it."""
-        watches = [Watch(child, self._report) for child in self._children()]
-        while True:
-            for watch in watches:
+    def watch(self, until: Callable[[], bool] = lambda: False) -> None:
+        """Keeps everything alive until `until` says so or an exception (a signal) ends it."""
+        while not until():
+            for watch in self._watches:
                 watch.look(time.monotonic())
             time.sleep(WATCH_SECONDS)
 
