@@ -102,14 +102,14 @@ class OutboxRelay:
         self._schema = schema
         self._producer = producer
         self._wake = asyncio.Event()
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._purged_at = -PURGE_EVERY_S
         self.progress = Progress()
 
     async def start(self) -> None:
         """Begins to relay; needs neither database nor broker to be up."""
-        self._stopping = False
+        self._stopping.clear()
         self._task = asyncio.create_task(self._run(), name=f"{self._schema}-outbox-relay")
 
     async def stop(self) -> None:
@@ -117,7 +117,7 @@ class OutboxRelay:
         task, self._task = self._task, None
         if task is None:
             return
-        self._stopping = True
+        self._stopping.set()
         self._wake.set()
         await asyncio.wait([task], timeout=STOP_TIMEOUT_S)
         task.cancel()
@@ -134,7 +134,7 @@ class OutboxRelay:
 
     async def _run(self) -> None:
         failures = 0
-        while not self._stopping:
+        while not self._stopping.is_set():
             self.progress.beat()
             try:
                 async with _dedicated(self._engine) as connection:
@@ -146,26 +146,26 @@ class OutboxRelay:
                 self._failed(error)
             finally:
                 metrics.OUTBOX_LEADER.labels(self._schema).set(0)
-            await self._rest(failures)
+            await self._pause(_pause_s(failures))
 
     async def _take_lead(self, connection: "RawConnection") -> None:
         waited = False
-        while not self._stopping:
+        while not self._stopping.is_set():
             self.progress.beat()
             key = zlib.crc32(channel(self._schema).encode())
             if await connection.fetchval("select pg_try_advisory_lock($1)", key, timeout=QUERY_TIMEOUT_S):
                 break
             waited = True
-            await self._rest(0)
-        if waited and not self._stopping:
+            await self._pause(POLL_S)
+        if waited:
             # The last leader's connection is gone, but a publish of its own may still be on its way to the broker.
-            await asyncio.sleep(TAKEOVER_PAUSE_S)
+            await self._pause(TAKEOVER_PAUSE_S)
         metrics.OUTBOX_LEADER.labels(self._schema).set(1)
 
     async def _lead(self, connection: "RawConnection") -> None:
         await connection.add_listener(channel(self._schema), lambda *_: self._wake.set())
         failures = 0
-        while not self._stopping:
+        while not self._stopping.is_set():
             self.progress.beat()
             self._wake.clear()
             try:
@@ -174,11 +174,11 @@ class OutboxRelay:
             except (Transient, PublishRejected) as error:
                 failures += 1
                 self._failed(error)
-                await asyncio.sleep(_pause_s(failures))
+                await self._pause(_pause_s(failures))
                 continue
             if moved < BATCH_ROWS:
                 await self._purge(connection)
-                await self._rest(0)
+                await self._until_woken()
 
     async def _move(self, connection: "RawConnection") -> int:
         """Publishes the next rows and marks them; answers how many."""
@@ -230,10 +230,16 @@ class OutboxRelay:
         if deleted != f"DELETE {PURGE_ROWS}":
             self._purged_at = now
 
-    async def _rest(self, failures: int) -> None:
+    async def _until_woken(self) -> None:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_pause_s(failures)):
+            async with asyncio.timeout(POLL_S):
                 await self._wake.wait()
+
+    async def _pause(self, seconds: float) -> None:
+        """Waits, whatever is appended meanwhile, but not beyond a stop."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     def _failed(self, error: Exception) -> None:
         match classify(error):

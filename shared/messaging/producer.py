@@ -178,13 +178,14 @@ class EventProducer:
             try:
                 async with asyncio.timeout(10):
                     await client.start()
-            except (KafkaError, OSError) as error:
+            except asyncio.CancelledError:
+                await _close(client)
+                raise
+            except Exception as error:
+                # Whatever it is: without a next attempt this process would never publish again.
                 log.warning("broker is not reachable", error=type(error).__name__)
                 await _close(client)
                 await asyncio.sleep(CONNECT_RETRY_S)
-            except BaseException:
-                await _close(client)
-                raise
             else:
                 self._client = client
                 self._connected.set()
@@ -211,6 +212,10 @@ async def _close(client: AIOKafkaProducer) -> None:
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await client.stop()
             return
+    # aiokafka leaves its sender running then, which would try the dead connection for ever.
+    sender = client._sender.sender_task
+    if sender is not None:
+        sender.cancel()
     with contextlib.suppress(TimeoutError, KafkaError, OSError):
         async with asyncio.timeout(STOP_TIMEOUT_S):
             await client.client.close()

@@ -1,7 +1,7 @@
 """A worker as small as one can be: it writes what it reads into a table, exactly as the real ones do."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -23,6 +23,13 @@ from shared.messaging.record import Message, NextOffsets, Record
 
 SERVICE = "ledger_worker"
 WAIT_S = 45
+
+
+async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
+    """Waits for a state of a server that tells nobody when it changes."""
+    async with asyncio.timeout(WAIT_S):
+        while not await check():
+            await asyncio.sleep(0.05)
 
 
 def decode(record: Record) -> str:
@@ -165,9 +172,11 @@ async def delete_topic(stack):
         await admin.start()
         try:
             await admin.delete_topics([name])
-            async with asyncio.timeout(WAIT_S):
-                while name in await admin.list_topics():
-                    await asyncio.sleep(0.05)
+
+            async def forgotten() -> bool:
+                return name not in await admin.list_topics()
+
+            await eventually(forgotten)
         finally:
             await admin.close()
 

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 
+import pytest
 from sqlalchemy import text
 
 from shared.db.engine import transaction
 from shared.messaging import outbox
+from shared.messaging.dead_letters import Publisher
 from shared.messaging.outbox import OutboxRelay, insert_outbox
 from shared.messaging.producer import EventProducer
 from shared.messaging.record import Message
-from tests.integration.messaging.conftest import WAIT_S, read
+from tests.integration.messaging.conftest import eventually, read
 
 SCHEMA = "rfm"
 
@@ -34,10 +38,25 @@ async def rows(engine) -> dict[int, tuple[int, int]]:
 
 
 async def all_published(engine, count: int) -> dict[int, tuple[int, int]]:
-    async with asyncio.timeout(WAIT_S):
-        while len(published := await rows(engine)) < count:
-            await asyncio.sleep(0.05)
-    return published
+    async def enough() -> bool:
+        return len(await rows(engine)) >= count
+
+    await eventually(enough)
+    return await rows(engine)
+
+
+@pytest.fixture
+async def start_relay(rfm_engine) -> AsyncIterator[Callable[[Publisher], Awaitable[OutboxRelay]]]:
+    """Starts relays and stops them at the end, also of a test that fails."""
+    async with AsyncExitStack() as running:
+
+        async def start(publisher: Publisher) -> OutboxRelay:
+            relay = OutboxRelay(rfm_engine, SCHEMA, publisher)
+            await relay.start()
+            running.push_async_callback(relay.stop)
+            return relay
+
+        yield start
 
 
 async def test_ids_come_back_in_the_order_of_the_messages(rfm_engine):
@@ -58,15 +77,13 @@ async def test_a_rolled_back_change_publishes_nothing(rfm_engine, producer):
 
 
 async def test_each_key_is_published_in_the_order_of_its_changes_with_its_place(stack, topic_prefix, producer,
-                                                                               rfm_engine):
+                                                                               rfm_engine, start_relay):
     messages = [*changes(2500), Message("customers", b"tenant:gone", None, [])]
     ids = []
     for start in range(0, len(messages), 400):
         ids += await append(rfm_engine, messages[start : start + 400])
-    relay = OutboxRelay(rfm_engine, SCHEMA, producer)
-    await relay.start()
+    await start_relay(producer)
     places = await all_published(rfm_engine, len(messages))
-    await relay.stop()
     records = await read(stack.kafka_bootstrap, f"{topic_prefix}customers", len(messages))
     by_place = {(r.partition, r.offset): r for r in records}
     per_key = defaultdict(list)
@@ -77,10 +94,9 @@ async def test_each_key_is_published_in_the_order_of_its_changes_with_its_place(
     assert all(offsets == sorted(offsets) for offsets in per_key.values())
 
 
-async def test_the_relay_is_woken_by_a_commit_of_another_process(rfm_engine, producer, monkeypatch):
+async def test_the_relay_is_woken_by_a_commit_of_another_process(rfm_engine, producer, start_relay, monkeypatch):
     monkeypatch.setattr(outbox, "POLL_S", 5.0)
-    relay = OutboxRelay(rfm_engine, SCHEMA, producer)
-    await relay.start()
+    await start_relay(producer)
     await append(rfm_engine, changes(1))
     await all_published(rfm_engine, 1)
     loop = asyncio.get_running_loop()
@@ -88,15 +104,12 @@ async def test_the_relay_is_woken_by_a_commit_of_another_process(rfm_engine, pro
     await append(rfm_engine, changes(1))
     await all_published(rfm_engine, 2)
     assert loop.time() - started < 2.0
-    await relay.stop()
 
 
 async def test_a_second_relay_takes_over_when_the_first_loses_its_connection(stack, topic_prefix, producer, rfm_engine,
-                                                                             admin_engine, monkeypatch):
+                                                                             admin_engine, start_relay, monkeypatch):
     monkeypatch.setattr(outbox, "TAKEOVER_PAUSE_S", 0.2)
-    relays = [OutboxRelay(rfm_engine, SCHEMA, producer) for _ in range(2)]
-    for relay in relays:
-        await relay.start()
+    relays = [await start_relay(producer) for _ in range(2)]
     messages = changes(60)
     for start in range(0, 60, 10):
         await append(rfm_engine, messages[start : start + 10])
@@ -109,7 +122,6 @@ async def test_a_second_relay_takes_over_when_the_first_loses_its_connection(sta
         assert ended == 1
     for relay in relays:
         assert await relay.check() is None
-        await relay.stop()
     records = await read(stack.kafka_bootstrap, f"{topic_prefix}customers", 60)
     last: dict[bytes, int] = {}
     for record in records:
@@ -118,11 +130,10 @@ async def test_a_second_relay_takes_over_when_the_first_loses_its_connection(sta
     assert sorted(last.values()) == list(range(50, 60))
 
 
-async def test_rows_wait_while_the_broker_is_away(rfm_engine, stack, topic_prefix):
+async def test_rows_wait_while_the_broker_is_away(rfm_engine, stack, topic_prefix, start_relay):
     nowhere = EventProducer("127.0.0.1:9", prefix=topic_prefix, deadline_s=0.2)
     await nowhere.start()
-    relay = OutboxRelay(rfm_engine, SCHEMA, nowhere)
-    await relay.start()
+    relay = await start_relay(nowhere)
     await append(rfm_engine, changes(3))
     relay.notify()
     await asyncio.sleep(1.0)
@@ -131,19 +142,18 @@ async def test_rows_wait_while_the_broker_is_away(rfm_engine, stack, topic_prefi
     assert await rows(rfm_engine) == {}
 
 
-async def test_what_was_published_long_ago_is_deleted(rfm_engine, admin_engine, producer):
-    relay = OutboxRelay(rfm_engine, SCHEMA, producer)
+async def test_what_was_published_long_ago_is_deleted(rfm_engine, admin_engine, producer, start_relay):
     await append(rfm_engine, changes(2))
     async with admin_engine.begin() as connection:
         await connection.execute(text(
             f"update {SCHEMA}.outbox set published_at = now() - interval '8 days' where id = "
             f"(select min(id) from {SCHEMA}.outbox)"
         ))
-    await relay.start()
-    async with asyncio.timeout(WAIT_S):
-        while len(await rows(rfm_engine)) != 1:
-            await asyncio.sleep(0.05)
+    await start_relay(producer)
+
+    async def old_one_gone() -> bool:
         async with admin_engine.connect() as connection:
-            while await connection.scalar(text(f"select count(*) from {SCHEMA}.outbox")) != 1:
-                await asyncio.sleep(0.05)
-    await relay.stop()
+            left = await connection.scalar(text(f"select count(*) from {SCHEMA}.outbox"))
+        return left == len(await rows(rfm_engine)) == 1
+
+    await eventually(old_one_gone)

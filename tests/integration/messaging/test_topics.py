@@ -5,6 +5,19 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from shared.events import catalogue
 from shared.messaging.topics import create_topics, with_dead_letters
+from tests.integration.messaging.conftest import eventually
+
+
+async def described_topics(admin: AIOKafkaAdminClient, names: list[str]) -> dict[str, int]:
+    """Topic -> partitions, once the broker's metadata know all of them."""
+    found: dict[str, int] = {}
+
+    async def all_known() -> bool:
+        found.update({topic["topic"]: len(topic["partitions"]) for topic in await admin.describe_topics(names)})
+        return all(found.values())
+
+    await eventually(all_known)
+    return found
 
 
 async def test_creating_them_again_changes_nothing(stack, topic_prefix):
@@ -16,14 +29,14 @@ async def test_they_are_as_the_catalogue_says(stack, topic_prefix):
     await admin.start()
     try:
         names = [topic.full_name(topic_prefix) for topic in with_dead_letters()]
-        described = {topic["topic"]: topic for topic in await admin.describe_topics(names)}
+        described = await described_topics(admin, names)
         (answer,) = await admin.describe_configs(
             [ConfigResource(ConfigResourceType.TOPIC, f"{topic_prefix}{name}") for name in ("customers", "sales")]
         )
     finally:
         await admin.close()
     for topic in with_dead_letters():
-        assert len(described[topic.full_name(topic_prefix)]["partitions"]) == topic.partitions
+        assert described[topic.full_name(topic_prefix)] == topic.partitions
     settings = {name: {entry[0]: entry[1] for entry in entries} for *_, name, entries in answer.resources}
     assert settings[f"{topic_prefix}customers"]["cleanup.policy"] == "compact"
     assert settings[f"{topic_prefix}sales"]["retention.ms"] == str(catalogue.FOR_EVER)

@@ -29,7 +29,8 @@ except ValueError:
 
 
 def output(env: str) -> str:
-    done = subprocess.run([sys.executable, "-c", SCRIPT.format(env=env)], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", SCRIPT.format(env=env)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
