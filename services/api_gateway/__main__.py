@@ -1,5 +1,7 @@
 """`python -m services.api_gateway`: serves until SIGTERM or SIGINT, then lets running requests finish."""
 
+import gc
+
 import uvicorn
 
 from services.api_gateway.app import create_app
@@ -13,8 +15,10 @@ def main() -> None:
     settings = GatewaySettings()
     configure("api_gateway", settings.env, settings.log_level)
     faults.check(settings.env)
+    app = create_app(settings)
+    _spare_collections()
     uvicorn.run(
-        create_app(settings),
+        app,
         host=settings.host,
         port=settings.port,
         loop="uvloop",
@@ -29,6 +33,16 @@ def main() -> None:
         forwarded_allow_ips=settings.proxy_ips or None,
         timeout_graceful_shutdown=settings.stop_timeout_s,
     )
+
+
+def _spare_collections() -> None:
+    """Lets the garbage collector run rarely: a batch of sales is thousands of objects, all freed without it.
+
+    With the defaults a third of the time of a batch goes into looking through objects that are not garbage.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
 
 
 if __name__ == "__main__":
