@@ -1,5 +1,6 @@
 """What was wrong with which field, in words for people: never a value, a pattern or a link into a library."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
@@ -7,6 +8,7 @@ LONGEST_FIELD = 200
 MOST_REASONS = 1000
 CODES = frozenset({"sale_id", "customer_code", "product_key", "return_id"})
 _CODE = "must be 1 to 64 printable characters"
+_BRANCH = re.compile(r"[a-z-]+\[.*\]", re.DOTALL)
 _PLACES = ("body", "query", "path", "header", "cookie")
 
 
@@ -77,15 +79,27 @@ def field_reasons(errors: Iterable[Any], prefix: Sequence[str | int] = ()) -> li
         errors: dictionaries with `type`, `loc`, `msg` and `ctx`.
         prefix: put before each field's path.
     """
-    found: list[FieldReason] = []
-    for error in errors:
-        loc = tuple(error["loc"])
-        if loc and loc[0] in _PLACES:
-            loc = loc[1:]
-        found.append({"field": _path((*prefix, *loc)), "reason": reason(error)})
+    found: dict[str, str] = {}
+    details = [(_place(error["loc"]), error) for error in errors]
+    unions = {loc[:i] for loc, error in details for i, part in enumerate(loc) if _is_branch(part, error)}
+    for loc, error in details:
+        cut = next((i for i in range(len(loc)) if loc[:i] in unions), len(loc))
+        path, words = _path((*prefix, *loc[:cut])), reason(error)
+        if path in found and cut < len(loc):
+            words = f"{found[path]}, or {words}"
+        found[path] = words
         if len(found) == MOST_REASONS:
             break
-    return found
+    return [{"field": path, "reason": words} for path, words in found.items()]
+
+
+def _place(loc: Sequence[str | int]) -> tuple[str | int, ...]:
+    return tuple(loc[1:] if loc and loc[0] in _PLACES else loc)
+
+
+def _is_branch(part: str | int, error: Mapping[str, Any]) -> bool:
+    """Whether this part of a path names a branch of a union, which is our own affair, and not a field."""
+    return isinstance(part, str) and error["type"] != "extra_forbidden" and bool(_BRANCH.fullmatch(part))
 
 
 def reason(error: Mapping[str, Any]) -> str:

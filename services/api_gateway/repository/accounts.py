@@ -69,7 +69,8 @@ async def page(connection: AsyncConnection, tenant_id: UUID, after: str | None, 
     query = select(*_COLUMNS).where(user_account.c.tenant_id == tenant_id)
     if after is not None:
         query = query.where(user_account.c.username > after)
-    return [Account(**row._asdict()) for row in await connection.execute(query.order_by(user_account.c.username).limit(limit))]
+    rows = await connection.execute(query.order_by(user_account.c.username).limit(limit))
+    return [Account(**row._asdict()) for row in rows]
 
 
 async def add(connection: AsyncConnection, values: Mapping[str, Any]) -> Account | None:

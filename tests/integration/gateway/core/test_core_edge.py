@@ -1,0 +1,313 @@
+"""What every request meets: problems, sizes, types, ids, rate limits, idempotency, outages, documents."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.api_gateway.repository import tenants as tenant_repository
+
+PASSWORD = "a long pass phrase"
+JSON = {"Content-Type": "application/json"}
+
+
+def slug(answer: httpx.Response) -> tuple[int, str]:
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert {"type", "title", "status", "detail", "instance", "errors", "request_id"} <= set(body)
+    assert (body["status"], body["request_id"]) == (answer.status_code, answer.headers["x-request-id"])
+    return answer.status_code, body["type"].rsplit("/", 1)[1]
+
+
+async def test_unknown_paths_and_methods_are_problems_with_allow(gateway: Any) -> None:
+    owner = await gateway.owner()
+    assert slug(await gateway.http.get("/nope")) == (404, "not-found")
+    assert slug(await gateway.http.get("/v1/nope", headers=owner)) == (404, "not-found")
+    assert slug(await gateway.http.get("/v1/users/", headers=owner)) == (404, "not-found")
+    assert slug(await gateway.http.get("/docs/../../etc/passwd")) == (404, "not-found")
+    answer = await gateway.http.request("DELETE", "/v1/users", headers=owner)
+    assert slug(answer) == (405, "method-not-allowed")
+    assert answer.headers["allow"] == "GET, POST"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"", b"nope", b'{"a": 1,}', b"\xff\xfe{}", b'{"tenant_name": "\xff"}', b"\x00", b'{"a":' * 100_000],
+)
+async def test_a_body_that_is_not_json_is_malformed_never_an_error_of_ours(gateway: Any, body: bytes) -> None:
+    for path in ("/v1/auth/register", "/v1/auth/refresh"):
+        answer = await gateway.http.post(path, headers=JSON, content=body)
+        assert answer.status_code == (422 if body == b"" else 400), answer.text
+        slug(answer)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a\x00b", "\ud800", "a\nb", "x" * 10_000, 7, None, [], {}, True, 1e400, "'; drop table gateway.tenant; --"],
+)
+async def test_odd_values_never_lead_to_an_error_of_ours(gateway: Any, value: Any) -> None:
+    owner = await gateway.owner()
+    body = json.dumps({"name": value, "scopes": ["read"]})
+    answer = await gateway.http.post("/v1/api-keys", headers=owner | JSON, content=body)
+    assert answer.status_code in (201, 400, 422)
+    assert answer.status_code != 201 or answer.json()["name"] == value
+    body = json.dumps({"username": value, "email": value, "role": value, "password": value})
+    answer = await gateway.http.post("/v1/users", headers=owner | JSON, content=body)
+    assert answer.status_code in (400, 422)
+    body = json.dumps({"timezone": value, "audit": {"threshold": [value]}})
+    answer = await gateway.http.patch("/v1/tenants/current/settings", headers=owner | JSON, content=body)
+    assert answer.status_code in (400, 422)
+
+
+async def test_unknown_fields_with_odd_names_are_named_in_a_harmless_form(gateway: Any) -> None:
+    body = json.dumps({"refresh_token": "x", "\ud800" + "y" * 5000: 1})
+    answer = await gateway.http.post("/v1/auth/refresh", headers=JSON, content=body)
+    assert slug(answer) == (422, "validation")
+    assert len(answer.json()["errors"][0]["field"]) <= 200
+
+
+async def test_a_body_above_the_limit_is_refused_with_and_without_a_length(make_gateway: Any) -> None:
+    gateway = await make_gateway(body_limit=1000)
+    owner = await gateway.owner()
+    large = b'{"name": "' + b"x" * 1000 + b'"}'
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for start in range(0, len(large), 100):
+            yield large[start : start + 100]
+
+    for content in (large, chunks()):
+        answer = await gateway.http.post("/v1/api-keys", headers=owner | JSON, content=content)
+        assert slug(answer) == (413, "too-large")
+    answer = await gateway.http.post("/v1/users", headers=owner | JSON | {"Content-Length": "x"}, content=b"{}")
+    assert answer.status_code == 400
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", "", "application/xml"])
+async def test_a_body_of_another_type_is_refused(gateway: Any, content_type: str) -> None:
+    headers = {"Content-Type": content_type}
+    answer = await gateway.http.post("/v1/auth/register", headers=headers, content=b"{}")
+    assert slug(answer) == (415, "unsupported-media-type")
+    answer = await gateway.http.post("/v1/auth/token", headers=JSON, content=b"{}")
+    assert slug(answer) == (415, "unsupported-media-type")
+
+
+async def test_a_sane_request_id_is_kept_and_any_other_replaced(gateway: Any) -> None:
+    for sent, kept in (("abc-1.2_3", True), ("a b", False), ("x" * 65, False), ("a\tb", False), ("é", False)):
+        answer = await gateway.http.get("/nope", headers={"X-Request-ID": sent.encode()})
+        made = answer.headers["x-request-id"]
+        assert (made == sent) is kept
+        assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", made)
+
+
+async def test_nothing_from_a_request_gets_into_headers(gateway: Any) -> None:
+    owner = await gateway.owner()
+    injected = "x%0d%0aSet-Cookie:%20a=b"
+    for path in (f"/v1/users/{injected}", f"/{injected}", f"/docs/{injected}", f"/v1/users?cursor={injected}"):
+        answer = await gateway.http.get(path, headers=owner)
+        assert "set-cookie" not in answer.headers
+        assert answer.status_code in (400, 404, 422)
+
+
+async def test_every_answer_has_its_security_headers(gateway: Any) -> None:
+    owner = await gateway.owner()
+    for path in ("/v1/users", "/v1/nope", "/docs", "/health/live", "/openapi.json"):
+        answer = await gateway.http.get(path, headers=owner)
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+    assert (await gateway.http.get("/v1/users", headers=owner)).headers["cache-control"] == "no-store"
+
+
+async def test_each_caller_has_its_own_rate_limit_and_is_told_where_it_stands(make_gateway: Any) -> None:
+    gateway = await make_gateway(rate_limit_requests=3, rate_limit_window_s=3600)
+    await gateway.register("ana")
+    first, second = await gateway.log_in(), None
+    answers = [await gateway.http.get("/v1/auth/me", headers=first) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert [answer.headers["ratelimit-remaining"] for answer in answers] == ["2", "1", "0", "0"]
+    assert answers[0].headers["ratelimit-limit"] == "3"
+    assert answers[0].headers["ratelimit-policy"] == '"default";q=3;w=3600'
+    assert 0 < int(answers[0].headers["ratelimit-reset"]) <= 3600
+    assert slug(answers[3]) == (429, "rate-limited")
+    assert 0 < int(answers[3].headers["retry-after"]) <= 3600
+    second = await gateway.owner("ben")
+    assert (await gateway.http.get("/v1/auth/me", headers=second)).status_code == 200
+
+
+async def test_an_idempotency_key_replays_the_answer_and_does_nothing_twice(gateway: Any) -> None:
+    owner = await gateway.owner()
+    headers = owner | {"Idempotency-Key": "once"}
+    body = {"username": "ben", "email": "ben@example.org", "password": PASSWORD, "role": "analyst"}
+    first = await gateway.http.post("/v1/users", headers=headers, json=body)
+    again = await gateway.http.post("/v1/users", headers=headers, json=body)
+    assert (first.status_code, again.status_code, again.content) == (201, 201, first.content)
+    assert again.headers["location"] == first.headers["location"]
+    assert again.headers["idempotency-replayed"] == "true"
+    assert again.headers["x-request-id"] != first.headers["x-request-id"]
+    other = await gateway.http.post("/v1/users", headers=headers, json=body | {"role": "admin"})
+    assert slug(other) == (409, "idempotency-key-reused")
+    assert slug(await gateway.http.post("/v1/api-keys", headers=headers, json=body))[0] == 409
+    stranger = await gateway.owner("stranger") | {"Idempotency-Key": "once"}
+    assert slug(await gateway.http.post("/v1/users", headers=stranger, json=body)) == (409, "username-taken")
+    assert len((await gateway.http.get("/v1/users", headers=owner)).json()["items"]) == 2
+
+
+async def test_answers_with_a_secret_are_not_kept_for_replay(gateway: Any, admin_engine: AsyncEngine) -> None:
+    headers = await gateway.owner() | {"Idempotency-Key": "once"}
+    body = {"name": "k", "scopes": ["read"]}
+    key = (await gateway.http.post("/v1/api-keys", headers=headers, json=body)).json()
+    assert slug(await gateway.http.post("/v1/api-keys", headers=headers, json=body)) == (409, "already-done")
+    assert len((await gateway.http.get("/v1/api-keys", headers=headers)).json()["items"]) == 1
+    async with admin_engine.connect() as connection:
+        stored = (await connection.execute(text("select encode(body, 'escape') from gateway.idempotency_key"))).scalar()
+    assert key["api_key"] not in str(stored)
+
+
+async def test_the_first_of_two_requests_at_once_wins_and_the_other_is_told_to_wait(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = await gateway.owner() | {"Idempotency-Key": "once"}
+    entered, go_on = asyncio.Event(), asyncio.Event()
+    hash_password = gateway.services.passwords.hash
+
+    async def slow(password: str) -> str:
+        entered.set()
+        await go_on.wait()
+        return await hash_password(password)
+
+    monkeypatch.setattr(gateway.services.passwords, "hash", slow)
+    body = {"username": "ben", "email": "ben@example.org", "password": PASSWORD, "role": "analyst"}
+    first = asyncio.create_task(gateway.http.post("/v1/users", headers=headers, json=body))
+    await entered.wait()
+    second = await gateway.http.post("/v1/users", headers=headers, json=body)
+    assert slug(second) == (409, "still-running")
+    assert second.headers["retry-after"]
+    go_on.set()
+    assert (await first).status_code == 201
+    assert (await gateway.http.post("/v1/users", headers=headers, json=body)).status_code == 201
+
+
+async def test_a_claim_whose_process_died_is_free_again_after_a_while(gateway: Any, admin_engine: AsyncEngine) -> None:
+    headers = await gateway.owner() | {"Idempotency-Key": "once"}
+    body = {"username": "ben", "email": "ben@example.org", "password": PASSWORD, "role": "analyst"}
+    await gateway.http.post("/v1/users", headers=headers, json=body)
+    for age, status in (("1 second", 409), ("61 seconds", 409)):
+        async with admin_engine.begin() as connection:
+            await connection.execute(
+                text(f"update gateway.idempotency_key set status = null, created_at = now() - interval '{age}'")
+            )
+        answer = await gateway.http.post("/v1/users", headers=headers, json=body)
+        kind = "still-running" if age == "1 second" else "username-taken"
+        assert slug(answer) == (status, kind)
+
+
+@pytest.mark.parametrize("key", [b"", b"a b", b"x" * 201, b"\xff"])
+async def test_an_unreadable_idempotency_key_is_malformed(gateway: Any, key: bytes) -> None:
+    headers = await gateway.owner() | {"Idempotency-Key": key}
+    assert slug(await gateway.http.post("/v1/users", headers=headers, json={})) == (400, "malformed")
+
+
+async def test_an_answer_that_asks_to_try_again_is_not_remembered(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = await gateway.owner() | {"Idempotency-Key": "once"}
+    body = {"username": "ben", "email": "ben@example.org", "password": PASSWORD, "role": "analyst"}
+    with monkeypatch.context() as patched:
+
+        async def fail(_: str) -> str:
+            raise RuntimeError("a bug with a secret in its text")
+
+        patched.setattr(gateway.services.passwords, "hash", fail)
+        answer = await gateway.http.post("/v1/users", headers=headers, json=body)
+        assert slug(answer) == (500, "internal")
+        assert "secret" not in answer.text
+    assert (await gateway.http.post("/v1/users", headers=headers, json=body)).status_code == 201
+
+
+async def test_without_the_database_reads_answer_503_with_retry_after_and_recover(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = await gateway.owner()
+    with monkeypatch.context() as patched:
+
+        async def away(*_: Any, **__: Any) -> None:
+            raise ConnectionRefusedError
+
+        patched.setattr(tenant_repository, "find", away)
+        gateway.services.tenants.drop(next(iter(gateway.services.tenants._cache._kept), None))
+        answer = await gateway.http.get("/v1/tenants/current", headers=owner)
+        assert slug(answer) == (503, "unavailable")
+        assert int(answer.headers["retry-after"]) > 0
+    assert (await gateway.http.get("/v1/tenants/current", headers=owner)).status_code == 200
+
+
+async def test_a_gateway_whose_database_never_was_there_answers_503(make_gateway: Any) -> None:
+    gateway = await make_gateway(database_url="postgresql+asyncpg://nobody@127.0.0.1:1/nothing")
+    data = {"username": "ana", "password": PASSWORD}
+    assert slug(await gateway.http.post("/v1/auth/token", data=data)) == (503, "unavailable")
+    key = {"X-API-Key": "iak_00000000_" + "A" * 43}
+    assert slug(await gateway.http.get("/v1/auth/me", headers=key)) == (503, "unavailable")
+    ready = await gateway.http.get("/health/ready")
+    assert (ready.status_code, ready.json()["status"]) == (503, "failing")
+    assert set(ready.json()["checks"]) >= {"database", "event log"}
+    assert (await gateway.http.get("/health/live")).status_code == 200
+
+
+async def test_the_docs_need_nothing_from_elsewhere(gateway: Any) -> None:
+    page = (await gateway.http.get("/docs")).text
+    assert "//" not in page.replace("<!doctype", "")
+    for asset in re.findall(r'(?:src|href)="([^"]+)"', page):
+        answer = await gateway.http.get(asset)
+        assert answer.status_code == 200
+        assert len(answer.content) > 100
+
+
+async def test_metrics_count_routes_by_template_and_asyncapi_is_served(gateway: Any) -> None:
+    owner = await gateway.owner()
+    await gateway.http.get("/v1/users/0b8f5f0e-2a7d-4d39-9c77-6f2a3a1f5d10", headers=owner)
+    await gateway.http.get("/somewhere/else")
+    metrics = (await gateway.http.get("/metrics")).text
+    assert 'route="/v1/users/{user_id}"' in metrics
+    assert "0b8f5f0e" not in metrics
+    assert "somewhere" not in metrics
+    assert (await gateway.http.get("/asyncapi.json")).json()["asyncapi"] == "3.0.0"
+
+
+async def test_the_openapi_document_has_an_example_for_every_body_and_every_error(gateway: Any) -> None:
+    document = (await gateway.http.get("/openapi.json")).json()
+    schemas = document["components"]["schemas"]
+    assert "HTTPValidationError" not in json.dumps(document)
+    assert set(document["components"]["securitySchemes"]) == {"bearer", "api_key"}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            where = f"{method} {path}"
+            assert operation["tags"], where
+            assert operation["summary"], where
+            public = not path.startswith("/v1/") or path in (
+                "/v1/auth/register", "/v1/auth/token", "/v1/auth/refresh", "/v1/auth/logout",
+            )  # fmt: skip
+            assert ("security" in operation) is not public, where
+            for content in operation.get("requestBody", {}).get("content", {}).values():
+                assert _has_example(content, schemas), where
+            for status, answer in operation["responses"].items():
+                if status >= "400" and path.startswith("/v1/"):
+                    problem = answer["content"]["application/problem+json"]
+                    assert problem["example"]["status"] == int(status), where
+                    assert problem["schema"]["$ref"].endswith("/ProblemDocument"), where
+
+
+def _has_example(content: dict[str, Any], schemas: dict[str, Any]) -> bool:
+    if content.get("example") or content.get("examples"):
+        return True
+    schema = content["schema"]
+    while "$ref" in schema:
+        schema = schemas[schema["$ref"].rsplit("/", 1)[1]]
+    if schema.get("examples"):
+        return True
+    fields = schema.get("properties", {})
+    return bool(fields) and all("examples" in fields[name] for name in schema.get("required", fields))
