@@ -49,7 +49,7 @@ def test_image_says_how_it_is_run(facts: Any) -> None:
     config = facts["Config"]
     assert config["Cmd"] == ["python", "-m", "services.api_gateway"]
     assert not config.get("Entrypoint")
-    assert (config.get("Healthcheck") or facts["HealthCheck"])["Test"][:2] == ["CMD", "python"]
+    assert (config.get("Healthcheck") or facts["Healthcheck"])["Test"][:2] == ["CMD", "python"]
     assert {"org.opencontainers.image.title", "org.opencontainers.image.revision"} <= set(config["Labels"])
 
 
