@@ -1,6 +1,7 @@
 """The real servers that tests run on: embedded, in containers, or ones that already run."""
 
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -56,8 +57,12 @@ def running_stack(kind: str) -> Iterator[Stack]:
         with _containers() as stack:
             yield stack
     else:
-        with Infrastructure(ROOT / ".data" / f"test-{os.getpid()}", fsync=False) as servers:
-            yield Stack(servers.postgres.admin_url, servers.kafka.bootstrap, servers)
+        data = ROOT / ".data" / f"test-{os.getpid()}"
+        try:
+            with Infrastructure(data, fsync=False) as servers:
+                yield Stack(servers.postgres.admin_url, servers.kafka.bootstrap, servers)
+        finally:
+            shutil.rmtree(data, ignore_errors=True)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
@@ -127,7 +127,7 @@ class WorkerConsumer:
         except Transient as error:
             self._put_back(records, error)
         except Exception as error:
-            self._fail(error)
+            self.fail(error)
         else:
             faults.reach("before_offset_commit")
             await self._commit(following)
@@ -172,7 +172,8 @@ class WorkerConsumer:
             if place in consumer.assignment():
                 consumer.seek(place, offset)
 
-    def _fail(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
+        """Stops reading and committing for good, and tells the process."""
         self.failure = error
         log.critical("worker stops", error=str(error), exc_info=error)
         self._on_fatal(error)
@@ -247,7 +248,15 @@ class _Subscriber(BatchSubscriber):
         if self.worker.failure is not None:
             await asyncio.Event().wait()
         await self.worker.polled(consumer)
-        batches = await consumer.getmany(timeout_ms=self.batch_timeout_ms, max_records=self.max_records)
+        try:
+            batches = await consumer.getmany(timeout_ms=self.batch_timeout_ms, max_records=self.max_records)
+        except (KafkaError, ConsumerStoppedError):
+            raise
+        except Exception as error:
+            # aiokafka cannot read a record (a header name that is not UTF-8, say) and has lost count of those before
+            # it. Going on could commit past records that nobody saw.
+            self.worker.fail(error)
+            return ()
         return tuple(chain.from_iterable(batches.values()))
 
     async def stop(self) -> None:

@@ -28,7 +28,7 @@ WAIT_S = 45
 async def eventually(check: Callable[[], Awaitable[bool]]) -> None:
     """Waits for a state of a server that tells nobody when it changes."""
     async with asyncio.timeout(WAIT_S):
-        while not await check():
+        while not await check():  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 

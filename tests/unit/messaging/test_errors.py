@@ -34,9 +34,10 @@ def wrapped(error: Exception) -> Exception:
 BY_DATA = [asyncpg.DataError("x"), asyncpg.CheckViolationError("x"), asyncpg.NotNullViolationError("x"),
            asyncpg.NumericValueOutOfRangeError("x"), asyncpg.ProgramLimitExceededError("x")]
 OUTAGES = [asyncpg.ConnectionDoesNotExistError("x"), asyncpg.AdminShutdownError("x"),
-           asyncpg.CannotConnectNowError("x"), asyncpg.TooManyConnectionsError("x"), asyncpg.DeadlockDetectedError("x"), asyncpg.SerializationError("x"),
-           asyncpg.LockNotAvailableError("x"), asyncpg.QueryCanceledError("x"), asyncpg.DiskFullError("x"),
-           asyncpg.InvalidCachedStatementError("x"), asyncpg.InterfaceError("connection is closed")]
+           asyncpg.CannotConnectNowError("x"), asyncpg.TooManyConnectionsError("x"),
+           asyncpg.DeadlockDetectedError("x"), asyncpg.SerializationError("x"), asyncpg.LockNotAvailableError("x"),
+           asyncpg.QueryCanceledError("x"), asyncpg.DiskFullError("x"), asyncpg.InvalidCachedStatementError("x"),
+           asyncpg.InterfaceError("connection is closed")]
 MISTAKES = [asyncpg.UndefinedTableError("x"), asyncpg.PostgresSyntaxError("x"), asyncpg.InsufficientPrivilegeError("x"),
             asyncpg.InvalidPasswordError("x"), asyncpg.InFailedSQLTransactionError("x")]
 
