@@ -1,6 +1,14 @@
-"""Accounts of platform operators. They are made on the command line, never over HTTP."""
+"""Accounts of platform operators. They are made on the command line, never over HTTP.
 
+`./iacrm operator create` uses it, and inside a container, where that command is not:
+`python -m services.api_gateway.operators <username> <email>` (the password is asked for, or read from a pipe).
+"""
+
+import argparse
+import asyncio
+import sys
 import uuid
+from getpass import getpass
 from uuid import UUID
 
 from pydantic import SecretStr, TypeAdapter
@@ -46,3 +54,21 @@ async def create_operator(settings: GatewaySettings, username: str, email: str, 
     if account is None:
         raise UsernameTakenError(f"the username {name} is taken")
     return account.user_id
+
+
+def main() -> None:
+    """Makes an account from the command line; exits with 1 and the reason when it is refused."""
+    parser = argparse.ArgumentParser(prog="services.api_gateway.operators", description="Makes an operator's account.")
+    parser.add_argument("username")
+    parser.add_argument("email")
+    given = parser.parse_args()
+    password = getpass("Password: ") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    try:
+        operator_id = asyncio.run(create_operator(GatewaySettings(), given.username, given.email, password))
+    except ValueError as problem:
+        sys.exit(f"not created: {problem}")
+    sys.stdout.write(f"{operator_id}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -135,6 +135,12 @@ def test_each_process_gets_only_the_secrets_it_needs(containers: Stack) -> None:
     assert "iacrm_gateway" in gateway["IACRM_DATABASE_URL"]
 
 
+def test_an_operator_is_made_inside_the_gateways_container(containers: Stack) -> None:
+    name = f"op{uuid.uuid4().hex[:8]}"
+    command = f"echo 'a long pass phrase' | python -m services.api_gateway.operators {name} {name}@example.org"
+    uuid.UUID(containers.execute("api_gateway", "sh", "-c", command))
+
+
 def test_setup_may_run_again(containers: Stack) -> None:
     try:
         containers.compose("run", "--rm", "setup")
