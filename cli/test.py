@@ -21,6 +21,9 @@ from cli.paths import ROOT
 from cli.supervisor.signals import Signals, StopRequested
 
 INTERRUPTED = 130
+MOST_LINES = 100
+"""Of a failed check's output; run the tool itself for all of it."""
+
 STOP_SECONDS = 30.0
 """After Ctrl-C, for pytest to end the running test and to stop the servers."""
 
@@ -102,7 +105,7 @@ class _Run:
             step = Step(name, process.returncode == 0, time.monotonic() - began, output)
             self._console.line(_line(step))
             if not step.good:
-                self._console.line(output)
+                self._console.line("\n".join(output.splitlines()[-MOST_LINES:]))
             steps.append(step)
         return steps
 
