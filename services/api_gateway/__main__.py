@@ -1,6 +1,8 @@
 """`python -m services.api_gateway`: serves until SIGTERM or SIGINT, then lets running requests finish."""
 
 import gc
+import signal
+import sys
 
 import uvicorn
 
@@ -15,6 +17,8 @@ def main() -> None:
     settings = GatewaySettings()
     configure("api_gateway", settings.env, settings.log_level)
     faults.check(settings.env)
+    # uvicorn raises the signal again once it has stopped; to be asked to stop and to do so is success.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     app = create_app(settings)
     _spare_collections()
     uvicorn.run(

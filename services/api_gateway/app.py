@@ -98,6 +98,7 @@ def build_services(settings: GatewaySettings) -> Services:
         passwords=Passwords(settings),
         login_limits=LoginLimits(settings),
     )
+    services.health.add_live("outbox relay", services.relay.check)
     services.health.add_ready("database", database_answers)
     services.health.add_ready("event log", producer.check)
     return services

@@ -53,12 +53,12 @@ class Idempotency:
             if not (isinstance(classify(error), IsTransient) and scope["path"].startswith(_FACTS)):
                 raise
             log.warning("idempotency key not checked: the database is away")
-            await self._app(scope, _replay(body), send)
+            await self._app(scope, _replay(body, receive), send)
             return
         if earlier is not None:
             await _answer_again(earlier, claim.fingerprint, send)
             return
-        await self._carry_out(claim, scope, _replay(body), send)
+        await self._carry_out(claim, scope, _replay(body, receive), send)
 
     async def _carry_out(self, claim: "_Claim", scope: Scope, receive: Receive, send: Send) -> None:
         recorder = _Recorder(send, keep_body=scope["path"] not in SECRETS)
@@ -164,13 +164,13 @@ async def _read(receive: Receive) -> bytes:
             return b"".join(parts)
 
 
-def _replay(body: bytes) -> Receive:
+def _replay(body: bytes, rest: Receive) -> Receive:
     sent = False
 
     async def receive() -> Message:
         nonlocal sent
         if sent:
-            return {"type": "http.disconnect"}
+            return await rest()
         sent = True
         return {"type": "http.request", "body": body, "more_body": False}
 

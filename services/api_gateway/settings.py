@@ -70,6 +70,8 @@ class GatewaySettings(CommonSettings):
         if self.jwt_active_kid not in self.jwt_secrets:
             raise ValueError("IACRM_JWT_ACTIVE_KID must name one of IACRM_JWT_SECRETS")
         if self.env == "production":
+            if DEVELOPMENT_SECRET in self.database_url.get_secret_value():
+                raise ValueError("IACRM_DATABASE_URL must not hold the development password in production")
             for secret in self.jwt_secrets.values():
                 refuse_weak("jwt_secrets", secret)
         return self
