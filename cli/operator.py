@@ -14,11 +14,16 @@ def create(username: str, email: str, password: str) -> int:
     except NotRunningError as problem:
         console.error(str(problem))
         return 3
+    from pydantic import ValidationError
+
     from services.api_gateway.operators import create_operator
     from services.api_gateway.settings import GatewaySettings
 
     try:
         operator = asyncio.run(create_operator(GatewaySettings(), username, email, password))
+    except ValidationError as problem:
+        console.error("Not created: " + "; ".join(error["msg"] for error in problem.errors(include_input=False)))
+        return 1
     except ValueError as problem:
         console.error(f"Not created: {problem}")
         return 1

@@ -84,6 +84,8 @@ rootLogger.level = INFO
 rootLogger.appenderRef.file.ref = file
 logger.snapshot.name = org.apache.kafka.storage.internals.log
 logger.snapshot.level = WARN
+logger.controller.name = org.apache.kafka.controller
+logger.controller.level = WARN
 logger.config.name = org.apache.kafka.common.config
 logger.config.level = WARN
 """
