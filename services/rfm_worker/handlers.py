@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.rfm_worker.domain.facts import (
+    Basket,
     Cancellation,
     CustomerChange,
     Erasure,
@@ -18,6 +19,7 @@ from services.rfm_worker.domain.facts import (
     Sale,
     TenantChange,
 )
+from services.rfm_worker.quick_sale import read_quickly
 from services.rfm_worker.repository.batch import BatchWriter
 from services.rfm_worker.tables import SCHEMA
 from shared.db.applied import save_applied
@@ -73,7 +75,8 @@ def _accepted(envelope: Envelope) -> tuple[datetime, str]:
 
 
 def _sale(envelope: Envelope, value: bytes) -> Item:
-    return Sale(envelope.tenant_id, _accepted(envelope), _valid(SaleRecordedV1, value))
+    basket = read_quickly(value) or Basket.of(_valid(SaleRecordedV1, value))
+    return Sale(envelope.tenant_id, _accepted(envelope), basket)
 
 
 def _return(envelope: Envelope, value: bytes) -> Item:

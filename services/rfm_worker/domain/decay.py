@@ -17,6 +17,7 @@ UNITS_HALF_LIFE_DAYS = 90
 _SECOND = timedelta(seconds=1)
 _EXACT = Context(prec=28)
 _KEPT = Context(prec=15)
+_SPEND_HALF_LIFE_S = Decimal(SPEND_HALF_LIFE_DAYS * 86_400)
 _LN2 = Context(prec=34).ln(Decimal(2))
 
 
@@ -31,9 +32,6 @@ def weights(sold_at: datetime) -> tuple[Decimal, Decimal]:
 
 @lru_cache(maxsize=16_384)
 def _weights(second: int) -> tuple[Decimal, Decimal]:
-    return _weight(second, SPEND_HALF_LIFE_DAYS), _weight(second, UNITS_HALF_LIFE_DAYS)
-
-
-def _weight(second: int, half_life_days: int) -> Decimal:
-    exponent = _EXACT.divide(_EXACT.multiply(_LN2, Decimal(second)), Decimal(half_life_days * 86_400))
-    return _KEPT.plus(_EXACT.exp(exponent))
+    spend = _EXACT.exp(_EXACT.divide(_EXACT.multiply(_LN2, Decimal(second)), _SPEND_HALF_LIFE_S))
+    # Half the half-life is the square.
+    return _KEPT.plus(spend), _KEPT.plus(_EXACT.multiply(spend, spend))

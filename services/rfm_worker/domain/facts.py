@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
+from services.rfm_worker.domain.contribution import Lines
 from shared.events.payloads import (
     CustomerChangedV1,
     ProductChangedV1,
@@ -18,10 +20,44 @@ Accepted = tuple[datetime, str]
 
 
 @dataclass(frozen=True, slots=True)
+class Basket:
+    """A valid sale with its lines as parallel lists, as the ledger keeps them. Numbers stay decimal text: nothing but
+    sums is ever computed from a new sale's lines here."""
+
+    sale_id: str
+    customer_code: str | None
+    sold_at: datetime
+    channel: str
+    currency: str | None
+    products: list[str]
+    labels: list[str | None]
+    quantities: list[str]
+    unit_prices: list[str]
+    discounts: list[str]
+    amounts: list[str]
+    metadata: dict[str, str]
+
+    @classmethod
+    def of(cls, body: SaleRecordedV1) -> "Basket":
+        """The sale of a payload."""
+        lines = body.lines
+        return cls(
+            body.sale_id, body.customer_code, body.sold_at, body.channel, body.currency,
+            [x.product_key for x in lines], [x.label for x in lines], [str(x.quantity) for x in lines],
+            [str(x.unit_price) for x in lines], [str(x.discount) for x in lines], [str(x.net) for x in lines],
+            body.metadata,
+        )  # fmt: skip
+
+    def lines(self) -> Lines:
+        """Product, quantity and amount of each line."""
+        return Lines(self.products, [Decimal(x) for x in self.quantities], [Decimal(x) for x in self.amounts])
+
+
+@dataclass(frozen=True, slots=True)
 class Sale:
     tenant_id: UUID
     accepted: Accepted
-    body: SaleRecordedV1
+    body: Basket
 
 
 @dataclass(frozen=True, slots=True)

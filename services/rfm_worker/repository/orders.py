@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from decimal import Decimal
 from uuid import UUID
 
 from services.rfm_worker.domain.contribution import Contribution, Lines, contribution
@@ -72,9 +73,8 @@ class Order:
 
     def filled(self, sale: Sale, buyer: Buyer) -> "Order":
         """The order with this sale in it."""
-        lines = sale.body.lines
-        sold = Lines([x.product_key for x in lines], [x.quantity for x in lines], [x.net for x in lines])
-        return replace(self, accepted=sale.accepted, buyer=buyer, sold_at=sale.body.sold_at, lines=sold)
+        body = sale.body
+        return replace(self, accepted=sale.accepted, buyer=buyer, sold_at=body.sold_at, lines=body.lines())
 
 
 async def load_orders(raw: Raw, keys: Collection[SaleKey], hashes: Hashes) -> dict[SaleKey, Order]:
@@ -125,11 +125,11 @@ async def replace_sales(raw: Raw, sales: Sequence[tuple[Sale, Buyer]]) -> None:
 
 def _ledger_row(sale: Sale, buyer: Buyer) -> tuple[object, ...]:
     b = sale.body
+    lines = b.lines()
     return (
-        sale.tenant_id, b.sale_id, buyer.code, b.sold_at, b.channel, b.currency, sum(x.net for x in b.lines),
-        *sale.accepted, [x.product_key for x in b.lines], [x.label for x in b.lines],
-        [x.quantity for x in b.lines], [x.unit_price for x in b.lines], [x.discount for x in b.lines],
-        [x.net for x in b.lines], json.dumps(b.metadata) if b.metadata else None,
+        sale.tenant_id, b.sale_id, buyer.code, b.sold_at, b.channel, b.currency, sum(lines.amounts), *sale.accepted,
+        b.products, b.labels, lines.quantities, [Decimal(x) for x in b.unit_prices],
+        [Decimal(x) for x in b.discounts], lines.amounts, json.dumps(b.metadata) if b.metadata else None,
     )  # fmt: skip
 
 

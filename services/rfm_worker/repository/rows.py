@@ -1,6 +1,5 @@
 """Rows of the stage: a new sale, a place kept for one that has not come, an order before and after a change."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -44,28 +43,23 @@ _NO_VALUES = "\t".join(["0", "0", "0", *[NULL] * 5])
 def sale_row(n: int, sale: Sale, buyer: Buyer) -> str:
     """A sale as if it were new: its ledger row and its whole contribution."""
     body = sale.body
-    lines = body.lines
-    keys = [line.product_key for line in lines]
-    quantities = [line.quantity for line in lines]
-    amounts = [line.net for line in lines]
-    net = sum(amounts, ZERO)
+    net, units = sum(map(Decimal, body.amounts), ZERO), sum(map(Decimal, body.quantities), ZERO)
     spend_weight, units_weight = weights(body.sold_at)
-    quantity_text, amount_text, key_text = numbers(quantities), numbers(amounts), texts(keys)
-    parts = (NULL, NULL, NULL) if len(set(keys)) == len(keys) else _merged(keys, quantities, amounts)
+    distinct = len(set(body.products)) == len(body.products)
+    parts = (NULL, NULL, NULL) if distinct else _merged(body.lines())
     return "\t".join((
         str(n), "1", str(sale.tenant_id), text(body.sale_id), "t", text(buyer.code), text(buyer.counted),
         binary(buyer.code_hash), body.sold_at.isoformat(), text(body.channel), text(body.currency),
-        sale.accepted[0].isoformat(), text(sale.accepted[1]), key_text,
-        texts_or_nulls([line.label for line in lines]), quantity_text,
-        numbers([line.unit_price for line in lines]), numbers([line.discount for line in lines]), amount_text,
-        document(body.metadata), "1" if net > 0 else "0", str(sum(quantities, ZERO)), str(net), str(spend_weight),
-        str(units_weight), *parts,
+        sale.accepted[0].isoformat(), text(sale.accepted[1]), texts(body.products),
+        texts_or_nulls(body.labels), numbers(body.quantities), numbers(body.unit_prices), numbers(body.discounts),
+        numbers(body.amounts), document(body.metadata), "1" if net > 0 else "0", str(units), str(net),
+        str(spend_weight), str(units_weight), *parts,
     )) + "\n"  # fmt: skip
 
 
-def _merged(keys: Sequence[str], quantities: Sequence[Decimal], amounts: Sequence[Decimal]) -> tuple[str, str, str]:
-    units, spent = per_product(Lines(keys, quantities, amounts))
-    return texts(list(units)), numbers(list(units.values())), numbers(list(spent.values()))
+def _merged(lines: Lines) -> tuple[str, str, str]:
+    units, spent = per_product(lines)
+    return texts(list(units)), numbers(map(str, units.values())), numbers(map(str, spent.values()))
 
 
 def place_row(n: int, key: SaleKey) -> str:
@@ -82,5 +76,5 @@ def delta_row(sign: int, key: SaleKey, sold_at: datetime, buyer: Buyer, given: C
         NULL, str(sign), str(key[0]), text(key[1]), "t", text(buyer.code), text(buyer.counted),
         binary(buyer.code_hash), moment(sold_at), *[NULL] * 11, "1" if given.counts else "0", str(given.units),
         str(given.net), str(spend_weight), str(units_weight), texts(list(parts)),
-        numbers([part.units for part in parts.values()]), numbers([part.amount for part in parts.values()]),
+        numbers(str(part.units) for part in parts.values()), numbers(str(part.amount) for part in parts.values()),
     )) + "\n"  # fmt: skip

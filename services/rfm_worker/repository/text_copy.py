@@ -1,9 +1,8 @@
 """COPY's text format for the rows of the stage. Done by hand because it is the one loop over every line of a sale."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 
 NULL = "\\N"
 
@@ -25,9 +24,9 @@ def binary(value: bytes | None) -> str:
     return NULL if value is None else f"\\\\x{value.hex()}"
 
 
-def numbers(values: Sequence[Decimal]) -> str:
-    """An array of decimals."""
-    return "{" + ",".join(map(str, values)) + "}"
+def numbers(values: Iterable[str]) -> str:
+    """An array of decimals, each in decimal text."""
+    return "{" + ",".join(values) + "}"
 
 
 def texts(values: Sequence[str]) -> str:
