@@ -1,0 +1,121 @@
+"""Composition root: settings become engine, producer, relay, scorer, delivery, consumer and the ASGI application."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from faststream.asgi import AsgiFastStream
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.rfm_worker.domain.facts import Item
+from services.rfm_worker.handlers import Applier, decode
+from services.rfm_worker.repository.batch import BatchWriter
+from services.rfm_worker.scorer import STUCK_AFTER_S, Scorer
+from services.rfm_worker.settings import RfmWorkerSettings
+from services.rfm_worker.tables import SCHEMA
+from shared.db.engine import create_engine, transaction
+from shared.events.catalogue import consumed_by
+from shared.messaging.consumer import ConsumerSettings, WorkerConsumer
+from shared.messaging.dead_letters import DeadLetterWriter
+from shared.messaging.delivery import BatchDelivery, Limits
+from shared.messaging.outbox import OutboxRelay
+from shared.messaging.producer import EventProducer
+from shared.observability import metrics
+from shared.observability.health import Health
+
+SERVICE = "rfm_worker"
+DISPOSE_TIMEOUT_S = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """The parts of one process; nothing is connected before its lifespan begins."""
+
+    engine: AsyncEngine
+    producer: EventProducer
+    relay: OutboxRelay
+    scorer: Scorer
+    consumer: WorkerConsumer
+    health: Health
+    asgi: AsgiFastStream
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Starts what the consumer needs before it, stops it after it. Neither Postgres nor Kafka must be up."""
+        await self.producer.start()
+        await self.relay.start()
+        self.scorer.start()
+        try:
+            yield
+        finally:
+            await self.scorer.stop()
+            await self.relay.stop()
+            await self.producer.stop()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DISPOSE_TIMEOUT_S):
+                    await self.engine.dispose()
+
+
+def now() -> datetime:
+    """The present moment."""
+    return datetime.now(UTC)
+
+
+def build(settings: RfmWorkerSettings) -> Worker:
+    """Constructs the worker."""
+    engine = create_engine(
+        settings.database_url.get_secret_value(), application_name=SERVICE, pool_size=settings.database_pool_size
+    )
+    producer = EventProducer(settings.kafka_bootstrap, prefix=settings.topic_prefix, client_id=SERVICE)
+    relay = OutboxRelay(engine, SCHEMA, producer)
+    scorer = Scorer(engine, now=now, interval_s=settings.score_interval_s, told=relay.notify)
+
+    def applied() -> None:
+        scorer.wake()
+        relay.notify()
+
+    applier = Applier(engine, BatchWriter(settings.erasure_secret.get_secret_value()), now, applied)
+    delivery = BatchDelivery[Item](
+        decode=decode, apply=applier.apply, dead_letters=DeadLetterWriter(producer, SERVICE),
+        limits=Limits(max_dead_run=settings.max_dead_run),
+    )  # fmt: skip
+    consumer = WorkerConsumer(
+        settings.kafka_bootstrap, service=SERVICE, topics=consumed_by(SERVICE), delivery=delivery,
+        prefix=settings.topic_prefix, settings=ConsumerSettings(max_records=settings.batch_max_records),
+    )  # fmt: skip
+    health = _health(engine, relay, scorer, consumer)
+
+    @contextlib.asynccontextmanager
+    async def lifespan() -> AsyncIterator[None]:
+        async with worker.running():
+            yield
+
+    asgi = AsgiFastStream(
+        consumer.broker,
+        asgi_routes=[
+            ("/health/live", health.asgi_live()),
+            ("/health/ready", health.asgi_ready()),
+            ("/metrics", metrics.asgi_app()),
+        ],
+        lifespan=lifespan,
+        logger=None,
+    )
+    worker = Worker(engine, producer, relay, scorer, consumer, health, asgi)
+    return worker
+
+
+def _health(engine: AsyncEngine, relay: OutboxRelay, scorer: Scorer, consumer: WorkerConsumer) -> Health:
+    async def database_answers() -> str | None:
+        async with transaction(engine) as connection:
+            await connection.execute(text("select 1"))
+        return None
+
+    health = Health()
+    consumer.register(health)
+    health.add_live("outbox relay", relay.check)
+    health.add_live("scorer", scorer.progress.stuck(STUCK_AFTER_S, "scorer"))
+    health.add_ready("database", database_answers)
+    return health
