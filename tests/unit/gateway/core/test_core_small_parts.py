@@ -1,6 +1,5 @@
 """Caches, windows, cursors, reasons: the parts that every request meets."""
 
-import time
 import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -51,14 +50,6 @@ def test_a_caller_has_its_requests_per_window_and_others_have_theirs() -> None:
     assert limiter.hit("a").reset_s == 20  # windows end at multiples of their length
     clock.now += 20
     assert limiter.hit("a").allowed
-
-
-def test_counting_a_request_costs_less_than_20_microseconds() -> None:
-    limiter = RateLimiter(10**9, 60)
-    started = time.perf_counter()
-    for _ in range(20_000):
-        limiter.hit("tenant/user")
-    assert (time.perf_counter() - started) / 20_000 < 20e-6
 
 
 async def test_logins_are_limited_per_account_and_per_address_and_success_clears_the_account() -> None:
