@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ class Console:
         self.terminal = sys.stdout.isatty() if terminal is None else terminal
         self._rich_console: Rich | None = None
         self._bar: tuple[str, Progress, TaskID] | None = None
-        self._told = (-1, "")
+        self._told: tuple[str, int, float] = ("", -1, 0.0)
 
     @property
     def rich(self) -> "Rich":
@@ -77,14 +78,17 @@ class Console:
         self.rich.print(table)
 
     def progress(self, label: str, done: int, total: int) -> None:
-        """Advances the bar of `label`; piped, says every quarter."""
+        """Advances the bar of `label` with its rate and the time left; piped, says every quarter."""
         if self.terminal:
             self._advance(label, done, total)
             return
+        known, told, began = self._told
+        if known != label:
+            told, began = -1, time.monotonic()
         quarter = done * 4 // total if total else 4
-        if (quarter, label) != self._told:
-            self._told = (quarter, label)
-            print(f"{label}: {quarter * 25} %", flush=True)
+        if quarter != told:
+            print(f"{label}: {quarter * 25} %{_pace(done, total, time.monotonic() - began)}", flush=True)
+        self._told = (label, quarter, began)
 
     def end_bar(self) -> None:
         """Leaves the current bar behind, finished or not."""
@@ -98,22 +102,31 @@ class Console:
 
     def _advance(self, label: str, done: int, total: int) -> None:
         if self._bar is None or self._bar[0] != label:
-            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
             self.end_bar()
             bar = Progress(
                 TextColumn("{task.description}"),
                 BarColumn(),
                 TaskProgressColumn(),
-                TimeRemainingColumn(),
+                TextColumn("{task.fields[pace]}", style="dim"),
                 console=self.rich,
             )
             bar.start()
-            self._bar = (label, bar, bar.add_task(label, total=total))
+            self._bar = (label, bar, bar.add_task(label, total=total, pace=""))
+            self._told = (label, 0, time.monotonic())
         _, bar, task = self._bar
-        bar.update(task, completed=done, total=total)
+        pace = _pace(done, total, time.monotonic() - self._told[2]).removeprefix(", ")
+        bar.update(task, completed=done, total=total, pace=pace)
         if done >= total:
             self.end_bar()
+
+
+def _pace(done: int, total: int, seconds: float) -> str:
+    if not done or seconds <= 0:
+        return ""
+    left = (total - done) * seconds / done
+    return f", {done / seconds:,.0f} a second" + (f", {left:.0f} s left" if done < total else "")
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

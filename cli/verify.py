@@ -1,13 +1,14 @@
 """`./iacrm verify`: the incremental answer compared with the batch answer."""
 
 import asyncio
+from dataclasses import asdict
 
 from cli.connect import NotRunningError, adopt_settings
 from cli.console import Console
 
 
 def run(tenant: str | None, *, as_json: bool) -> int:
-    """Compares every row. Exit code 0: no difference, 1: differences, 3: there is no database to connect to."""
+    """Compares every row. Exit code 0: no difference, 1: differences, 2: no such id, 3: nothing to connect to."""
     console = Console()
     try:
         adopt_settings("rfm_worker")
@@ -17,5 +18,14 @@ def run(tenant: str | None, *, as_json: bool) -> int:
     from services.rfm_worker.settings import RfmWorkerSettings
     from services.rfm_worker.verification import run as compare
 
-    result = asyncio.run(compare(RfmWorkerSettings(), tenant))
-    return 0 if result else 1
+    try:
+        report = asyncio.run(compare(RfmWorkerSettings(), tenant))
+    except ValueError as problem:  # not the form of an id
+        console.error(str(problem))
+        return 2
+    if as_json:
+        console.json({"equal": bool(report), "found": report.found, **asdict(report)})
+    else:
+        for line in report.lines():
+            console.line(line)
+    return 0 if report else 1

@@ -94,16 +94,15 @@ def _bad(jars: Iterable[Jar], repository: Path) -> list[Jar]:
 def _fetch_all(jars: Sequence[Jar], repository: Path, report: Report) -> None:
     if not jars:
         return
-    label, total = "Fetching Apache Kafka", sum(jar.size for jar in jars)
-    done = 0
-    report.progress(label, done, total)
+    label, done, total = "Fetching Apache Kafka, KB", 0, sum(jar.size for jar in jars)
+    report.progress(label, done, total // 1000)
     pool = ThreadPoolExecutor(DOWNLOADS_AT_ONCE)
     try:
         waiting: dict[Future[None], Jar] = {pool.submit(_fetch, jar, repository): jar for jar in jars}
         for future in as_completed(waiting):
             future.result()
             done += waiting[future].size
-            report.progress(label, done, total)
+            report.progress(label, done // 1000, total // 1000)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
