@@ -1,11 +1,12 @@
 """`python -m services.rfm_worker`: applies events until SIGTERM or SIGINT; ends with code 1 after a fatal error."""
 
 import gc
+import signal
 import sys
 
 import uvicorn
 
-from services.rfm_worker.app import build
+from services.rfm_worker.app import Worker, build
 from services.rfm_worker.settings import RfmWorkerSettings
 from shared.messaging import faults
 from shared.observability.logging import configure
@@ -21,6 +22,8 @@ def main() -> None:
     configure("rfm_worker", settings.env, settings.log_level)
     faults.check(settings.env)
     worker = build(settings)
+    # uvicorn raises the signal again once it has stopped; to be asked to stop and to do so is success.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_exit_code(worker)))
     gc.collect()
     gc.freeze()
     gc.set_threshold(ALLOCATIONS_PER_COLLECTION, 20, 50)
@@ -29,8 +32,11 @@ def main() -> None:
         lifespan="on", log_config=None, access_log=False, server_header=False,
         timeout_graceful_shutdown=STOP_TIMEOUT_S,
     )  # fmt: skip
-    if worker.consumer.failure is not None:
-        sys.exit(1)
+    sys.exit(_exit_code(worker))
+
+
+def _exit_code(worker: Worker) -> int:
+    return 0 if worker.consumer.failure is None else 1
 
 
 if __name__ == "__main__":

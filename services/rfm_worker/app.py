@@ -84,7 +84,7 @@ def build(settings: RfmWorkerSettings) -> Worker:
     )  # fmt: skip
     consumer = WorkerConsumer(
         settings.kafka_bootstrap, service=SERVICE, topics=consumed_by(SERVICE), delivery=delivery,
-        prefix=settings.topic_prefix, settings=ConsumerSettings(max_records=settings.batch_max_records),
+        prefix=settings.topic_prefix, settings=_reading(settings),
     )  # fmt: skip
     health = _health(engine, relay, scorer, consumer)
 
@@ -105,6 +105,13 @@ def build(settings: RfmWorkerSettings) -> Worker:
     )
     worker = Worker(engine, producer, relay, scorer, consumer, health, asgi)
     return worker
+
+
+def _reading(settings: RfmWorkerSettings) -> ConsumerSettings:
+    session_ms = int(settings.session_timeout_s * 1000)
+    return ConsumerSettings(
+        max_records=settings.batch_max_records, session_timeout_ms=session_ms, heartbeat_interval_ms=session_ms // 5
+    )
 
 
 def _health(engine: AsyncEngine, relay: OutboxRelay, scorer: Scorer, consumer: WorkerConsumer) -> Health:

@@ -17,3 +17,6 @@ class RfmWorkerSettings(CommonSettings):
     max_dead_run: int = Field(
         100, ge=1, le=1_000_000, description="dead records in a row after which the worker stops loudly"
     )
+    session_timeout_s: float = Field(
+        10.0, ge=1, le=300, description="seconds without a sign of life after which others get its partitions"
+    )

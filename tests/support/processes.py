@@ -49,8 +49,7 @@ class Process:
         """SIGTERM. Fails when the process takes longer than it may, or complains."""
         self._process.terminate()
         code = await self.ended(STOP_S)
-        # An HTTP server that has stopped in order hands the signal on to its process's default.
-        assert code in {0, -signal.SIGTERM}, f"{self.service} ended with {code}\n{self.tail()}"
+        assert code == 0, f"{self.service} ended with {code}\n{self.tail()}"
 
     async def ended(self, seconds: float) -> int:
         """Waits for the end of the process; answers its exit code."""
