@@ -35,6 +35,11 @@ def load(count: int) -> list[dict[str, Any]]:
     return baskets
 
 
+def from_table(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """Every basket of a table with the columns that `load` selects, each a body of POST /sales."""
+    return [_basket(group) for group in _groups(table)]
+
+
 def bodies(baskets: list[dict[str, Any]]) -> list[bytes]:
     """Each basket as JSON."""
     return [orjson.dumps(basket) for basket in baskets]

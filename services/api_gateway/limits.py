@@ -45,11 +45,9 @@ class BodyLimits:
         return counted
 
     def _too_large(self) -> Problem:
-        return Problem(
-            413, "too-large", "The body is too large", f"At most {self._most} bytes are accepted here.",
-            # What is left of the body is not read, so the connection cannot be used again.
-            headers={"Connection": "close"},
-        )
+        # The connection stays open: the server throws away what is still to come. Closing it would reset it under a
+        # client that is still sending, and that client would see a broken connection and never this answer.
+        return Problem(413, "too-large", "The body is too large", f"At most {self._most} bytes are accepted here.")
 
 
 def _framing(scope: Scope) -> tuple[int | None, bool, str]:

@@ -3,6 +3,7 @@
 from typing import Any
 from uuid import UUID
 
+import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -28,6 +29,10 @@ _ONE = text(
 _PROFILE = text("select * from rfm.customer_profiles(cast(:tenant as uuid), cast(:codes as text[]))")
 _KNOWN = text("select exists (select from rfm.customer where tenant_id = :tenant and customer_code = :code)")
 _BLANK = text("update gateway.outbox set value = null where topic = :topic and key = :key and value is not null")
+_FORGET = text(
+    "update gateway.idempotency_key set body = null, headers = null "
+    "where tenant_id = :tenant and position(cast(:part as bytea) in body) > 0"
+)
 _HISTORY = text(
     """
     select id, previous, segment, rfm_code, changed_at, cause, cause_id from rfm.segment_change
@@ -53,8 +58,14 @@ async def is_known_from_sales(connection: AsyncConnection, tenant_id: UUID, code
 
 
 async def blank_events(connection: AsyncConnection, tenant_id: UUID, code: str) -> None:
-    """Takes the personal data out of a customer's outbox entries; those not yet published become tombstones."""
+    """Takes a customer's personal data out of what the gateway keeps beside the record itself.
+
+    Outbox entries that are not yet published become tombstones. Remembered answers are forgotten, but not that the
+    request was carried out: trying it again must not bring the person back.
+    """
     await connection.execute(_BLANK, {"topic": CUSTOMERS.name, "key": f"{tenant_id}:{code}"})
+    part = b'"customer_code":' + orjson.dumps(code)
+    await connection.execute(_FORGET, {"tenant": tenant_id, "part": part})
 
 
 async def segment_history(

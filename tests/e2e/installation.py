@@ -1,0 +1,154 @@
+"""One installation of the product for a whole run: where it is, and what may be looked up behind its back."""
+
+import base64
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+import httpx
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from shared.messaging.topics import with_dead_letters
+from tests.stack import ROOT, Database, Stack
+from tests.support.waiting import until
+
+JWT_KID = "e2e"
+JWT_SECRET = "signing-secret-of-the-end-to-end-tests-as-long-as-any-algorithm-wants-it"
+ERASURE_SECRET = "erasure-secret-of-the-end-to-end-tests"
+PASSWORD = "a long pass phrase for tests"
+TOKEN = "X-Consistency-Token"
+
+
+@dataclass(frozen=True)
+class Tenant:
+    """A registered tenant with its owner's tokens."""
+
+    tenant_id: str
+    owner_id: str
+    username: str
+    access_token: str
+    refresh_token: str
+
+    @property
+    def auth(self) -> dict[str, str]:
+        """Headers of its owner."""
+        return {"Authorization": f"Bearer {self.access_token}"}
+
+
+class Installation:
+    """A running gateway and worker over a database and topics of their own."""
+
+    def __init__(self, stack: Stack, database: Database, prefix: str, http: httpx.AsyncClient) -> None:
+        self.stack, self.database, self.prefix, self.http = stack, database, prefix, http
+
+    @property
+    def base_url(self) -> str:
+        """Where the gateway listens."""
+        return str(self.http.base_url).rstrip("/")
+
+    async def register(self, name: str = "Shop", *, settings: Mapping[str, Any] | None = None) -> Tenant:
+        """A fresh tenant."""
+        username = f"owner-{secrets.token_hex(8)}"
+        body: dict[str, Any] = {
+            "tenant_name": name,
+            "username": username,
+            "email": f"{username}@example.org",
+            "password": PASSWORD,
+        }
+        if settings is not None:
+            body["settings"] = dict(settings)
+        made = expect(await self.http.post("/v1/auth/register", json=body), 201)
+        tokens = await self.log_in(username)
+        return Tenant(
+            made["tenant_id"], made["owner"]["user_id"], username, tokens["access_token"], tokens["refresh_token"]
+        )
+
+    async def log_in(self, username: str, password: str = PASSWORD) -> Any:
+        """Tokens of a person."""
+        form = {"username": username, "password": password}
+        return expect(await self.http.post("/v1/auth/token", data=form), 200)
+
+    async def api_key(self, tenant: Tenant, *scopes: str, name: str = "till") -> dict[str, str]:
+        """Headers of a fresh API key; all scopes when none are named."""
+        chosen = list(scopes) or ["read", "sales:write", "customers:write", "products:write", "campaigns:write"]
+        body = {"name": name, "scopes": chosen}
+        made = expect(await self.http.post("/v1/api-keys", json=body, headers=tenant.auth), 201)
+        return {"X-API-Key": made["api_key"]}
+
+    async def admin(self) -> asyncpg.Connection:
+        """A connection of the superuser; the caller closes it."""
+        return await asyncpg.connect(self.database.admin_url.replace("+asyncpg", ""))
+
+    async def all_published(self) -> None:
+        """Waits until the relay has published every entry of the gateway's outbox."""
+        admin = await self.admin()
+        query = "select not exists (select from gateway.outbox where published_at is null)"
+        try:
+            await until(lambda: admin.fetchval(query), seconds=20, what="the outbox is published")
+        finally:
+            await admin.close()
+
+    async def end_offsets(self) -> dict[str, int]:
+        """Topic -> records ever written to it, without the topics that the worker writes to by itself."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.stack.kafka_bootstrap)
+        await consumer.start()
+        try:
+            places = [
+                TopicPartition(topic.full_name(self.prefix), partition)
+                for topic in with_dead_letters()
+                if topic.producer != "rfm_worker"
+                for partition in range(topic.partitions)
+            ]
+            consumer.assign(places)  # without it, asking takes a round of metadata that fails first
+            ends = await consumer.end_offsets(places)
+        finally:
+            await consumer.stop()
+        totals: dict[str, int] = {}
+        for place, end in ends.items():
+            totals[place.topic] = totals.get(place.topic, 0) + end
+        return totals
+
+
+def environment(stack: Stack, database_url: str, prefix: str, port: int) -> dict[str, str]:
+    """Settings of a service: production's code paths, limits wide enough for a suite from one address."""
+    return {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+        "PYTHONPATH": str(ROOT),
+        "IACRM_HOST": "127.0.0.1",
+        "IACRM_PORT": str(port),
+        "IACRM_ENV": "production",
+        "IACRM_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
+        "IACRM_TOPIC_PREFIX": prefix,
+        "IACRM_DATABASE_URL": database_url,
+        "IACRM_ERASURE_SECRET": ERASURE_SECRET,
+        "IACRM_JWT_SECRETS": json.dumps({JWT_KID: JWT_SECRET}),
+        "IACRM_JWT_ACTIVE_KID": JWT_KID,
+        "IACRM_PASSWORD_MEMORY_KIB": "8192",
+        "IACRM_PASSWORD_TIME_COST": "1",
+        "IACRM_REGISTRATIONS_PER_ADDRESS": "10000",
+        "IACRM_LOGIN_FAILURES_PER_ADDRESS": "10000",
+        "IACRM_RATE_LIMIT_REFUSED": "100000",
+    }
+
+
+def expect(response: httpx.Response, status: int) -> Any:
+    """The JSON of an answer that must have this status."""
+    assert response.status_code == status, f"{response.request.method} {response.request.url}: {response.text}"
+    return response.json() if response.content else None
+
+
+def joined_tokens(*tokens: str) -> str:
+    """One consistency token for several writes."""
+    entries = [entry for token in tokens for entry in json.loads(base64.urlsafe_b64decode(token + "=="))]
+    newest: dict[tuple[str, int], dict[str, Any]] = {}
+    rest = []
+    for entry in entries:
+        if "t" not in entry:
+            rest.append(entry)
+        elif entry["o"] >= newest.get((entry["t"], entry["p"]), entry)["o"]:
+            newest[entry["t"], entry["p"]] = entry
+    return base64.urlsafe_b64encode(json.dumps([*newest.values(), *rest]).encode()).decode().rstrip("=")
