@@ -32,7 +32,7 @@ _REPLACE_SALE = """
 update rfm.sale s set recorded = true, customer_code = $3, sold_at = $4,
     day = ($4::timestamptz at time zone t.timezone)::date, channel = $5, currency = $6, gross = $7, event_time = $8,
     event_id = $9, product_keys = $10, labels = $11, quantities = $12, unit_prices = $13, discounts = $14,
-    amounts = $15, metadata = $16::jsonb
+    amounts = $15, metadata = $16::text::jsonb
 from rfm.tenant t where s.tenant_id = $1 and s.sale_id = $2 and t.tenant_id = s.tenant_id
 """
 _STORE_RETURN = """

@@ -14,13 +14,14 @@ _ENSURE = """
 insert into rfm.tenant (tenant_id) select t from unnest($1::uuid[]) t order by t on conflict do nothing
 """
 _LOAD = """
-select t.tenant_id, t.status, t.timezone, t.currency, t.reference_date as reference, t.rfm_method, t.rfm_bounds,
-    t.version, c.method, c.reference_date, c.customers, c.recency_days, c.frequency, c.monetary
+select t.tenant_id, t.status, t.timezone, t.currency, t.reference_date as reference, t.rfm_method,
+    t.rfm_bounds::text as rfm_bounds, t.version, c.method, c.reference_date, c.customers, c.recency_days,
+    c.frequency, c.monetary
 from rfm.tenant t left join rfm.cutoffs c using (tenant_id) where t.tenant_id = any($1::uuid[])
 """
 _STORE = """
 update rfm.tenant set status = $2, timezone = $3, currency = $4, reference_date = $5, rfm_method = $6,
-    rfm_bounds = $7::jsonb, active_days = $8, version = $9
+    rfm_bounds = $7::text::jsonb, active_days = $8, version = $9
 where tenant_id = $1
 """
 _DATED_SALES = """

@@ -1,0 +1,9 @@
+"""`./iacrm verify`: recomputes every value from the ledger with Polars and compares it with every row.
+
+It shares no SQL and no arithmetic with the batches: sums in Polars decimals, quantiles in fractions.
+"""
+
+from services.rfm_worker.verification.compare import Report
+from services.rfm_worker.verification.run import run, verify
+
+__all__ = ["Report", "run", "verify"]

@@ -1,0 +1,129 @@
+"""What the tables of one tenant should hold, computed from its ledger alone."""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from services.rfm_worker.verification.load import MONEY, UNITS, Tables
+
+LANDMARK_S = 1_577_836_800
+"""2020-01-01T00:00Z in seconds since 1970."""
+_KEY = ["tenant_id", "sale_id"]
+_NO_MONEY = pl.lit("0").cast(MONEY)
+_NO_UNITS = pl.lit("0").cast(UNITS)
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """Frames with the same columns as the tables that they are compared with."""
+
+    sale: pl.DataFrame
+    part: pl.DataFrame
+    customer: pl.DataFrame
+    customer_product: pl.DataFrame
+    product: pl.DataFrame
+    day: pl.DataFrame
+
+
+def recompute(tables: Tables, timezone: str) -> Expected:
+    """Everything that is summed from contributions, for a tenant with this time zone."""
+    sale = _sales(tables, timezone)
+    part = _parts(tables, sale)
+    return Expected(sale, part, _customers(sale), _customer_products(part), _products(part), _days(sale, part))
+
+
+def _sales(tables: Tables, timezone: str) -> pl.DataFrame:
+    sold = tables["line"].group_by(_KEY).agg(pl.col("amount").sum().cast(MONEY).alias("gross"))
+    back = tables["back"].group_by(_KEY).agg(pl.col("amount").sum().cast(MONEY).alias("back"))
+    cancelled = tables["cancellation"].with_columns(pl.lit(1, pl.Int64).alias("cancelled"))
+    erased = tables["pseudonym"].with_columns(pl.lit(True).alias("erased"))
+    seconds = pl.col("sold_at").dt.epoch("us").floordiv(1_000_000) - LANDMARK_S
+    return (
+        tables["sale"].select(*_KEY, "customer_code", "sold_at")
+        .join(sold, on=_KEY, how="left")
+        .join(back, on=_KEY, how="left")
+        .join(cancelled, on=_KEY, how="left")
+        .join(erased, on=["tenant_id", "customer_code"], how="left")
+        .with_columns(
+            pl.col("cancelled").fill_null(0),
+            pl.col("back").is_not_null().cast(pl.Int64).alias("returned"),
+            pl.when(pl.col("erased").is_null()).then("customer_code").alias("counted"),
+            pl.col("sold_at").dt.convert_time_zone(timezone).dt.date().alias("day"),
+            pl.lit(2.0).pow(seconds / (180 * 86_400)).alias("spend_factor"),
+            pl.lit(2.0).pow(seconds / (90 * 86_400)).alias("units_factor"),
+        )
+        .with_columns(
+            pl.when((pl.col("cancelled") == 1) | (pl.col("gross") <= pl.col("back").fill_null(_NO_MONEY)))
+            .then(_NO_MONEY).otherwise(pl.col("gross") - pl.col("back").fill_null(_NO_MONEY))
+            .cast(MONEY).alias("net")
+        )
+        .with_columns((pl.col("net") > _NO_MONEY).cast(pl.Int64).alias("counts"))
+    )  # fmt: skip
+
+
+def _parts(tables: Tables, sale: pl.DataFrame) -> pl.DataFrame:
+    """Net units and amount per order and product."""
+    on = [*_KEY, "product_key"]
+    back = tables["back"].group_by(on).agg(
+        pl.col("quantity").sum().cast(UNITS).alias("units_back"), pl.col("amount").sum().cast(MONEY).alias("back")
+    )
+    def left(sold: str, returned: str, nothing: pl.Expr) -> pl.Expr:
+        gone = pl.col(returned).fill_null(nothing)
+        void = (pl.col("cancelled") == 1) | (pl.col(sold) <= gone)
+        return pl.when(void).then(nothing).otherwise(pl.col(sold) - gone)
+
+    return (
+        tables["line"].group_by(on)
+        .agg(pl.col("quantity").sum().cast(UNITS).alias("units"), pl.col("amount").sum().cast(MONEY))
+        .join(back, on=on, how="left")
+        .join(sale.select(*_KEY, "counted", "day", "counts", "cancelled", "spend_factor", "units_factor"), on=_KEY)
+        .with_columns(
+            left("units", "units_back", _NO_UNITS).cast(UNITS).alias("units"),
+            left("amount", "back", _NO_MONEY).cast(MONEY).alias("amount"),
+        )
+        .with_columns((pl.col("counts") * (pl.col("units") > _NO_UNITS).cast(pl.Int64)).alias("orders"))
+    )  # fmt: skip
+
+
+def _customers(sale: pl.DataFrame) -> pl.DataFrame:
+    counting = pl.col("counts") == 1
+    return (
+        sale.filter(pl.col("counted").is_not_null())
+        .group_by("tenant_id", pl.col("counted").alias("customer_code"))
+        .agg(
+            pl.col("counts").sum().alias("frequency"), pl.col("net").sum().cast(MONEY).alias("monetary"),
+            pl.col("sold_at").filter(counting).min().alias("first_order_at"),
+            pl.col("sold_at").filter(counting).max().alias("last_order_at"),
+            pl.col("day").filter(counting).sort_by(pl.col("sold_at").filter(counting)).last().alias("last_order_day"),
+        )
+    )  # fmt: skip
+
+
+def _sums(factor: str, weighed: str) -> list[pl.Expr]:
+    return [
+        pl.col("orders").sum(), pl.col("units").sum().cast(UNITS), pl.col("amount").sum().cast(MONEY),
+        (pl.col(weighed).cast(pl.Float64) * pl.col(factor)).sum().alias("weight"),
+    ]  # fmt: skip
+
+
+def _customer_products(part: pl.DataFrame) -> pl.DataFrame:
+    return (
+        part.filter(pl.col("counted").is_not_null())
+        .group_by("tenant_id", pl.col("counted").alias("customer_code"), "product_key")
+        .agg(_sums("spend_factor", "amount"))
+    )
+
+
+def _products(part: pl.DataFrame) -> pl.DataFrame:
+    return part.group_by("tenant_id", "product_key").agg(_sums("units_factor", "units"))
+
+
+def _days(sale: pl.DataFrame, part: pl.DataFrame) -> pl.DataFrame:
+    units = part.group_by("tenant_id", "day").agg(pl.col("units").sum().cast(UNITS))
+    return (
+        sale.group_by("tenant_id", "day")
+        .agg(pl.col("counts").sum().alias("orders"), pl.col("net").sum().cast(MONEY).alias("amount"))
+        .join(units, on=["tenant_id", "day"], how="left")
+        .with_columns(pl.col("units").fill_null(_NO_UNITS))
+        .select("tenant_id", "day", "orders", "units", "amount")
+    )
