@@ -17,7 +17,7 @@ HEADER = "X-Consistency-Token"
 WORKER = "rfm_worker"
 DEFAULT_WAIT_S = 5.0
 LONGEST_WAIT_S = 30.0
-_WAIT = re.compile(r"\d{1,9}(\.\d{1,3})?")
+_WAIT = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?")
 
 
 def add_token(response: Response, ids: list[int]) -> None:

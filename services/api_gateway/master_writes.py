@@ -21,7 +21,7 @@ from shared.events.payloads import CustomerChangedV1, Payload, ProductChangedV1
 from shared.messaging.outbox import insert_outbox
 from shared.messaging.record import Message
 
-_ETAG = re.compile(r'(W/)?"(\d{1,9})"|(\d{1,9})')
+_ETAG = re.compile(r'(W/)?"([0-9]{1,9})"|([0-9]{1,9})')
 
 
 def etag(version: int) -> str:

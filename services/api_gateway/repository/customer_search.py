@@ -13,10 +13,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.api_gateway.repository.customers import PROJECTION
 
 Sort = Literal["code", "-code", "monetary", "-monetary", "frequency", "-frequency", "last_order_at", "-last_order_at"]
+NEVER = "1800-01-01 00:00:00+00"
+"""Stands for the last order of a customer without one, who sorts as the oldest; sales begin in 1900."""
 _COLUMNS: dict[str, tuple[str, type[Any]]] = {
     "monetary": ("c.monetary", Decimal),
     "frequency": ("c.frequency", int),
-    "last_order_at": ("coalesce(c.last_order_at, timestamptz '0001-01-01 00:00:00+00')", datetime),
+    "last_order_at": (f"coalesce(c.last_order_at, timestamptz '{NEVER}')", datetime),
 }
 
 

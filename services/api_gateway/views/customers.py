@@ -3,7 +3,7 @@
 from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
 from services.api_gateway.problem_docs import OffendingField
 from services.api_gateway.views.numbers import Amount, Number
@@ -32,6 +32,11 @@ class CustomerPatch(CustomerFields):
     tags: Annotated[list[Word], Field(max_length=50)] | None = None  # type: ignore[assignment]
     attributes: Annotated[dict[Word, Note | None], Field(max_length=50)] | None = None  # type: ignore[assignment]
     consents: ConsentsPatch | None = None  # type: ignore[assignment]
+
+    @field_validator("tags")
+    @classmethod
+    def _distinct(cls, value: list[str] | None) -> list[str] | None:  # type: ignore[override]
+        return None if value is None else list(dict.fromkeys(value))
 
     def apply(self, stored: CustomerFields) -> CustomerFields:
         """The fields after this patch.
