@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -46,6 +47,23 @@ class Stack:
         """What the engine knows about the service's container."""
         return json.loads(self.engine.run("inspect", self.container(service)))[0]
 
+    def wait_healthy(self, service: str, seconds: float = 60) -> None:
+        """Returns when the service's health check says so.
+
+        Raises:
+            EngineError: it does not within `seconds`, or its container ended.
+        """
+        limit = time.monotonic() + seconds
+        while True:
+            state = self.inspect(service)["State"]
+            status = state.get("Health", {}).get("Status")
+            if status == "healthy":
+                return
+            if not state["Running"] or time.monotonic() > limit:
+                raise EngineError(f"{service} is {state['Status']} and {status} after {seconds:.0f} s at most")
+            # No engine's command line can wait for health.
+            time.sleep(0.3)
+
     def execute(self, service: str, *command: str) -> str:
         """Output of a command inside the service's container."""
         return self.engine.run("exec", self.container(service), *command)
@@ -85,6 +103,8 @@ def open_stack(engine: Engine, images: Images, project: str, folder: Path) -> It
         cleanup.enter_context(engine.health_checks(project))
         try:
             stack.compose("up", "--no-build", "--detach")
+            for service in ("api_gateway", "rfm_worker"):
+                stack.wait_healthy(service)
         except EngineError as error:
             raise EngineError(f"{error}\n{_logs(stack)}") from error
         yield stack

@@ -34,4 +34,4 @@ def test_integration_tests_run_on_testcontainers(engine: Engine, images: Images)
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
     assert "passed" in done.stdout
-    assert engine.run("ps", "--quiet") == ""
+    assert engine.run("ps", "--quiet", "--filter", "label=org.testcontainers=true") == ""
