@@ -5,7 +5,7 @@ from decimal import Decimal
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from shared.events.fields import Currency, Money, TimeZone
@@ -76,11 +76,22 @@ class FrequencyCap(Section):
     days: int = Field(7, ge=1, le=365)
 
 
+def _local(value: time) -> time:
+    if value.tzinfo is not None or value.microsecond:
+        raise PydanticCustomError("local_time", "must be a local time of day, such as 20:00")
+    return value
+
+
+# Not JSON Schema's format "time", which wants an offset.
+_TIME_OF_DAY = {"type": "string", "pattern": r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$", "examples": ["20:00"]}
+LocalTime = Annotated[time, AfterValidator(_local), WithJsonSchema(_TIME_OF_DAY)]
+
+
 class QuietHours(Section):
     """Local hours in which nobody is written to; `start` after `end` spans midnight."""
 
-    start: time = time(20, 0)
-    end: time = time(8, 0)
+    start: LocalTime = time(20, 0)
+    end: LocalTime = time(8, 0)
 
 
 class CampaignSettings(Section):
