@@ -1,0 +1,18 @@
+"""`python -m services.rfm_worker.verification [tenant_id]`: exit code 0 without a difference, else 1 and a list."""
+
+import asyncio
+import sys
+
+from services.rfm_worker.settings import RfmWorkerSettings
+from services.rfm_worker.verification.run import run
+
+
+def main() -> None:
+    """Verifies the database of `IACRM_DATABASE_URL`."""
+    report = asyncio.run(run(RfmWorkerSettings(), sys.argv[1] if len(sys.argv) > 1 else None))
+    sys.stdout.write("\n".join(report.lines()) + "\n")
+    sys.exit(0 if report else 1)
+
+
+if __name__ == "__main__":
+    main()
