@@ -1,9 +1,12 @@
 """`./iacrm down`: an orderly stop from outside, and the end of what a killed supervisor left running."""
 
 import signal
+import time
+from contextlib import suppress
 
 import psutil
 
+from cli.child import TICK_SECONDS
 from cli.console import Console
 from cli.embedded.infrastructure import AlreadyRunningError, Infrastructure
 from cli.paths import data_folder
@@ -40,12 +43,13 @@ def run() -> int:
 
 def _stop(supervisor: Identity) -> bool:
     process = supervisor.process()
-    try:
+    with suppress(psutil.NoSuchProcess):
         if process is not None:
             process.send_signal(signal.SIGTERM)
-            process.wait(timeout=PATIENCE_SECONDS)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        return False
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    # Not psutil's wait: a process that ended counts there until its parent has taken notice, which may be never.
+    while supervisor.process() is not None:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(TICK_SECONDS)
     return True
