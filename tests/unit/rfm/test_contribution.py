@@ -4,7 +4,11 @@ from decimal import Decimal
 
 from services.rfm_worker.domain.contribution import NOTHING, Lines, Part, contribution
 
-SOLD = Lines(["milk", "bread", "milk"], [Decimal(2), Decimal(1), Decimal(1)], [Decimal("3.00"), Decimal("2.50"), Decimal("1.50")])
+SOLD = Lines(
+    ["milk", "bread", "milk"],
+    [Decimal(2), Decimal(1), Decimal(1)],
+    [Decimal("3.00"), Decimal("2.50"), Decimal("1.50")],
+)
 
 
 def back(product: str, quantity: str, amount: str) -> Lines:
