@@ -1,21 +1,34 @@
 """Every consumer of the catalogue reads every golden example of what it subscribes to."""
 
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
+from decimal import Decimal
 from uuid import UUID
 
 import pytest
 
 from services.rfm_worker import handlers
+from services.rfm_worker.domain.facts import Basket
 from shared.events.catalogue import ALL, SALES, Topic, consumed_by
 from shared.events.examples import Example, load_examples
-from shared.events.payloads import PAYLOADS
+from shared.events.payloads import PAYLOADS, SaleRecordedV1
 from shared.messaging.errors import DeadReason, Poison
 from shared.messaging.record import Record
+from tests.e2e.bad_bodies import CASES as CASES_OVER_HTTP
+from tests.e2e.bad_bodies import Bad
 
 DECODERS: dict[str, Callable[[Record], object]] = {"rfm_worker": handlers.decode}
 IGNORED: dict[str, set[str]] = {"rfm_worker": {"customer-segments"}}
 """Topics that a consumer knowingly does not read: what it publishes itself."""
+BAD_SALES = [
+    case
+    for case in CASES_OVER_HTTP
+    if (case.method, case.path) == ("POST", "/v1/sales")
+    and case.status in (400, 422)
+    and len(case.headers) == 1
+    # The currency of the tenant is compared where the batch is applied.
+    and case.name not in ("a currency that is not the tenant's",)
+]
 SERVICES = sorted({consumer for topic in ALL for consumer in topic.consumers})
 CASES = [
     (service, topic, example)
@@ -52,8 +65,30 @@ def test_a_consumer_reads_a_golden_example(service: str, topic: Topic, example: 
         assert {None, example.key.partition(":")[2]} <= set(carried)
     elif example.type == "customer.erased.v1":
         assert bytes.fromhex(example.value["customer_hash"]) in carried
+    elif example.type == "sale.recorded.v1":
+        assert _plain(getattr(item, "body")) == _plain(Basket.of(SaleRecordedV1.model_validate(example.value)))  # noqa: B009
     else:
         assert PAYLOADS[example.type].model_validate(example.value) in carried
+
+
+def _plain(basket: Basket) -> dict[str, object]:
+    """A sale with numbers as numbers: how many zeros they are written with is no difference."""
+    numbers = ("quantities", "unit_prices", "discounts", "amounts")
+    return {
+        name: [Decimal(number) for number in value] if name in numbers else value
+        for name, value in asdict(basket).items()
+    }
+
+
+@pytest.mark.parametrize("bad", BAD_SALES, ids=lambda bad: bad.name)
+def test_the_worker_refuses_every_sale_that_the_gateway_refuses(bad: Bad) -> None:
+    """Upstream systems may produce to the topic themselves, so nothing but the worker may stand between."""
+    (example,) = [each for each in load_examples("sale.recorded.v1") if each.name == "full"]
+    record = Record(SALES.name, 0, 0, example.key.encode(), bad.body, example.raw_headers(), 0)
+    with pytest.raises(Poison) as refused:
+        handlers.decode(record)
+    assert refused.value.reason in (DeadReason.UNDECODABLE, DeadReason.INVALID_PAYLOAD)
+    assert "ana" not in refused.value.detail.lower()
 
 
 @pytest.mark.parametrize(
