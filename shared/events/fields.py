@@ -4,10 +4,10 @@ import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
-from typing import Annotated
+from typing import Annotated, Any
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, AwareDatetime, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, StringConstraints
 from pydantic_core import PydanticCustomError
 
 LONGEST_CODE = 64
@@ -61,6 +61,13 @@ def _timezone(value: str) -> str:
     return value
 
 
+def _only_text(value: Any) -> Any:
+    """Numbers would be taken for seconds since 1970, and so would their digits as text."""
+    if isinstance(value, datetime) or (isinstance(value, str) and value[4:5] == "-"):
+        return value
+    raise PydanticCustomError("datetime_type", "must be an RFC 3339 time, such as 2026-11-20T10:31:00+01:00")
+
+
 def _moment(value: datetime) -> datetime:
     if not EARLIEST <= value < LATEST:
         raise PydanticCustomError("moment_range", "must lie between 1900-01-01 and 2099-12-31")
@@ -89,7 +96,7 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_P
 
 Quantity = Annotated[Decimal, Field(gt=0, le=LARGEST_QUANTITY, max_digits=13, decimal_places=3, allow_inf_nan=False)]
 Money = Annotated[Decimal, Field(ge=0, le=LARGEST_MONEY, max_digits=14, decimal_places=4, allow_inf_nan=False)]
-Moment = Annotated[AwareDatetime, AfterValidator(_moment)]
+Moment = Annotated[AwareDatetime, AfterValidator(_moment), BeforeValidator(_only_text)]
 """A time with an offset, kept in UTC."""
 Currency = Annotated[str, StringConstraints(min_length=3, max_length=3), AfterValidator(_currency)]
 TimeZone = Annotated[str, StringConstraints(min_length=1, max_length=64), AfterValidator(_timezone)]

@@ -32,16 +32,10 @@ PASSWORD = "a pass phrase for one test only"
 class Tenant:
     """The owner of a tenant: `get`, `post`, `put`, `patch`, `delete` below /v1, and the tenant's id."""
 
-    def __init__(self, client: httpx.AsyncClient, tenant_id: uuid.UUID, username: str) -> None:
-        self.client, self.id, self.username = client, tenant_id, username
+    def __init__(self, client: httpx.AsyncClient, tenant_id: uuid.UUID) -> None:
+        self.client, self.id = client, tenant_id
         self.get, self.post, self.put = client.get, client.post, client.put
         self.patch, self.delete = client.patch, client.delete
-
-    async def log_in(self) -> None:
-        """Takes a new access token for this tenant's owner."""
-        answer = await self.client.post("/auth/token", data={"username": self.username, "password": PASSWORD})
-        assert answer.status_code == 200, answer.text
-        self.client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
 
 
 @dataclass
@@ -102,8 +96,9 @@ class Gateway:
         person = {"tenant_name": "Shop", "username": name, "email": f"{name}@example.org", "password": PASSWORD}
         made = await client.post("/auth/register", json=person)
         assert made.status_code == 201, made.text
-        tenant = Tenant(client, uuid.UUID(made.json()["tenant_id"]), name)
-        await tenant.log_in()
+        tenant = Tenant(client, uuid.UUID(made.json()["tenant_id"]))
+        token = self.services.tokens.issue(uuid.uuid4(), tenant.id, "owner")
+        client.headers["Authorization"] = f"Bearer {token}"
         if settings:
             changed = await tenant.patch("/tenants/current/settings", json=settings)
             assert changed.status_code == 200, changed.text
@@ -115,7 +110,7 @@ async def running(database: Database, kafka: str, prefix: str, **settings: Any) 
     """A gateway from its settings, started and stopped."""
     chosen = GatewaySettings(
         database_url=database.gateway_url, kafka_bootstrap=kafka, topic_prefix=prefix,
-        password_time_cost=1, password_memory_kib=8192, **settings,
+        password_time_cost=1, password_memory_kib=8192, registrations_per_address=10**6, **settings,
     )
     app = create_app(chosen)
     async with app.router.lifespan_context(app):
