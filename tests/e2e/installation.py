@@ -12,6 +12,7 @@ import asyncpg
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from shared.events.catalogue import consumed_by
 from shared.messaging.topics import with_dead_letters
 from tests.stack import ROOT, Database, Stack
 from tests.support.waiting import until
@@ -89,6 +90,22 @@ class Installation:
         query = "select not exists (select from gateway.outbox where published_at is null)"
         try:
             await until(lambda: admin.fetchval(query), seconds=20, what="the outbox is published")
+        finally:
+            await admin.close()
+
+    async def all_applied(self) -> None:
+        """Waits until the worker has applied every record that its topics hold now."""
+        ends = await self.end_offsets()
+        wanted = {topic.name: ends[topic.full_name(self.prefix)] for topic in consumed_by("rfm_worker")}
+        admin = await self.admin()
+        query = "select topic, sum(next_offset)::bigint as next from rfm.applied_offset group by topic"
+
+        async def nothing_waits() -> bool:
+            applied = {row["topic"]: row["next"] for row in await admin.fetch(query)}
+            return all(applied.get(topic, 0) >= end for topic, end in wanted.items())
+
+        try:
+            await until(nothing_waits, seconds=30, what="the worker has applied everything")
         finally:
             await admin.close()
 

@@ -1,4 +1,4 @@
-"""Schemathesis over the OpenAPI document: whatever is sent, no answer is a 500 or one that the document does not know."""
+"""Schemathesis over the OpenAPI document: no answer is a 500, or one that the document does not know."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,0 +1,175 @@
+"""What docs/sending-sales.md tells people to paste works word for word."""
+
+import asyncio
+import json
+import re
+import shutil
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiokafka
+import pytest
+
+from tests.e2e.installation import TOKEN, Installation, expect
+from tests.stack import ROOT
+
+PAGE = ROOT / "docs" / "sending-sales.md"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# The stack runs already: the command of the first block only has to say where.
+IACRM = """#!/bin/sh
+case "$1" in
+  up) exit 0 ;;
+  status) echo '{"gateway_url": "BASE", "processes": []}' ;;
+  *) exit 64 ;;
+esac
+"""
+# The two programs of the last block that a machine may lack; kcat's stand-in knows the options that the page uses.
+UUIDGEN = """#!PYTHON
+import uuid
+print(uuid.uuid4())
+"""
+KCAT = """#!PYTHON
+import argparse, asyncio, os, sys
+from aiokafka import AIOKafkaProducer
+parser = argparse.ArgumentParser()
+parser.add_argument("-P", action="store_true", required=True)
+for option in ("-b", "-t", "-K"):
+    parser.add_argument(option, required=True)
+parser.add_argument("-X", action="append")
+parser.add_argument("-H", action="append")
+given = parser.parse_args()
+async def main():
+    async with AIOKafkaProducer(bootstrap_servers=given.b, **dict(x.split("=") for x in given.X)) as producer:
+        for line in sys.stdin:
+            key, _, value = line.rstrip("\\n").partition(given.K)
+            headers = [(name, text.encode()) for name, _, text in (h.partition("=") for h in given.H)]
+            topic = os.environ["TOPIC_PREFIX"] + given.t
+            await producer.send_and_wait(topic, value.encode(), key=key.encode(), headers=headers)
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class QuickStart:
+    """The page after its blocks of shell have run: the JSON that each printed, and the variables they set."""
+
+    printed: list[list[Any]]
+    variables: dict[str, str]
+
+
+def blocks(language: str) -> list[str]:
+    """The page's blocks in one language."""
+    return [code for found, code in BLOCK.findall(PAGE.read_text(encoding="utf-8")) if found == language]
+
+
+def _program(folder: Path, name: str, text: str) -> None:
+    path = folder / name
+    path.write_text(text)
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+async def _bash(script: str, folder: Path, **environment: str) -> str:
+    process = await asyncio.create_subprocess_exec(
+        shutil.which("bash") or "bash",
+        "-c",
+        "set -euo pipefail\n" + script,
+        cwd=folder,
+        env={"PATH": f"{folder}:/usr/local/bin:/usr/bin:/bin", **environment},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    output, errors = await asyncio.wait_for(process.communicate(), 90)
+    assert process.returncode == 0, f"{output.decode()}\n{errors.decode()}"
+    return output.decode()
+
+
+def _json_values(text: str) -> list[Any]:
+    values, decoder, rest = [], json.JSONDecoder(), text.strip()
+    while rest:
+        value, end = decoder.raw_decode(rest)
+        values.append(value)
+        rest = rest[end:].strip()
+    return values
+
+
+@pytest.fixture(scope="module")
+async def quick_start(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> QuickStart:
+    """Runs the page's blocks of shell, all but the last, in one shell."""
+    folder = tmp_path_factory.mktemp("quickstart")
+    _program(folder, "iacrm", IACRM.replace("BASE", installation.base_url))
+    marker = "@@@ next block @@@"
+    script = f"\necho '{marker}'\n".join(blocks("sh")[:-1])
+    script += (
+        f'\necho \'{marker}\'\npython3 -c \'import json,sys; print(json.dumps(sys.argv[1:]))\' "$BASE" "$TOKEN" "$KEY"'
+    )
+    *printed, variables = (_json_values(part) for part in (await _bash(script, folder)).split(marker))
+    return QuickStart(printed, dict(zip(("BASE", "TOKEN", "KEY"), variables[0], strict=True)))
+
+
+def test_the_page_has_the_blocks_that_are_tested_here() -> None:
+    shell, python = blocks("sh"), blocks("python")
+    assert (len(shell), len(python)) == (6, 2)
+    assert "./iacrm up --detach" in shell[0]
+    assert "kcat" in shell[-1]
+
+
+def test_the_shell_blocks_register_sell_return_cancel_and_send_a_batch(quick_start: QuickStart) -> None:
+    registered, sold, undone, key, batch = quick_start.printed
+    assert registered[0]["name"] == "Corner Shop"
+    customer, distribution = sold
+    assert (customer["customer_code"], customer["rfm"]["frequency"]) == ("C-1042", 1)
+    assert customer["rfm"]["monetary"] == "74.80"
+    assert distribution["customers"] == 1
+    assert [answer["sale_id"] for answer in undone] == ["T7-2026-001", "T7-2026-001"]
+    assert all(answer["event_id"] for answer in undone)
+    assert key == []
+    (result,) = batch
+    assert result["accepted"] == 1
+    assert [bad["index"] for bad in result["rejected"]] == [1]
+    assert result["rejected"][0]["errors"][0]["field"] == "lines.0.quantity"
+
+
+async def test_the_python_block_sends_a_sale_and_reads_the_customer(
+    installation: Installation, quick_start: QuickStart
+) -> None:
+    names: dict[str, Any] = {"BASE": quick_start.variables["BASE"], "KEY": quick_start.variables["KEY"]}
+    await asyncio.to_thread(exec, compile(blocks("python")[0], str(PAGE), "exec"), names)
+    assert names["customer"]["customer_code"] == "C-1042"
+    key = {"X-API-Key": names["KEY"], TOKEN: names["token"], "Prefer": "wait=30"}
+    sale = expect(await installation.http.get("/v1/sales/T7-2026-004", headers=key), 200)
+    assert sale["net"] == "39.90"
+
+
+async def test_the_ways_straight_to_kafka_bring_a_sale_to_the_ledger(
+    installation: Installation, quick_start: QuickStart, tmp_path: Path
+) -> None:
+    key = {"X-API-Key": quick_start.variables["KEY"]}
+    tenant_id = expect(await installation.http.get("/v1/tenants/current", headers=key), 200)["tenant_id"]
+    prefix = installation.prefix
+
+    class PrefixedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
+        """The page's producer on an installation that has a topic prefix."""
+
+        async def send_and_wait(self, topic: str, *args: Any, **kwargs: Any) -> Any:
+            return await super().send_and_wait(prefix + topic, *args, **kwargs)
+
+    names: dict[str, Any] = {}
+    exec(compile(blocks("python")[1], str(PAGE), "exec"), names)
+    names["AIOKafkaProducer"] = PrefixedProducer
+    line = {"product_key": "P-88", "quantity": "1", "unit_price": "39.90"}
+    sale = {"sale_id": "T7-by-python", "customer_code": "C-9", "sold_at": "2026-11-20T12:00:00+01:00", "lines": [line]}
+    await names["send"](installation.stack.kafka_bootstrap, tenant_id, sale)
+
+    for program, text in (("kcat", KCAT), ("uuidgen", UUIDGEN)):
+        _program(tmp_path, program, text.replace("PYTHON", sys.executable))
+    host, _, port = installation.stack.kafka_bootstrap.rpartition(":")
+    assert host in ("127.0.0.1", "localhost")
+    await _bash(blocks("sh")[-1], tmp_path, TENANT=tenant_id, KAFKA_PORT=port, TOPIC_PREFIX=prefix)
+
+    await installation.all_applied()
+    for sale_id in ("T7-by-python", "T7-2026-005"):
+        found = expect(await installation.http.get(f"/v1/sales/{sale_id}", headers=key), 200)
+        assert found["net"] == "39.90"
