@@ -29,8 +29,8 @@ async def test_what_was_published_but_not_noted_is_published_again(installation:
     again = await _told(installation)
     assert len(again) >= changes + len(first)
     assert set(again) >= set(first)
-    await successor.stop()
     await assert_exact(installation, facts)
+    await successor.stop()
 
 
 async def _told(installation: Installation) -> list[str]:

@@ -68,8 +68,8 @@ async def test_each_kind_of_poison_dies_alone_and_can_be_traced(installation: In
     for reason in {case.reason for case in cases}:
         expected = sum(case.reason == reason for case in cases)
         assert await worker.metric("iacrm_dead_letters_total", topic="sales", reason=reason) == expected, reason
-    await worker.stop()
     await assert_exact(installation, facts)
+    await worker.stop()
 
 
 async def test_a_dead_letter_is_applied_by_a_replay_once_its_cause_is_gone(installation: Installation) -> None:
@@ -92,8 +92,8 @@ async def test_a_dead_letter_is_applied_by_a_replay_once_its_cause_is_gone(insta
     again = await installation.run("shared.messaging.replay", "sales", "--reason", "currency_mismatch")
     assert again.startswith("0 dead letters")
     assert len(await _records(installation, SALES.name)) == 2
-    await worker.stop()
     await assert_exact(installation, [sale])
+    await worker.stop()
 
 
 @pytest.mark.parametrize("how", ["deleted", "too small"])
@@ -123,8 +123,8 @@ async def test_nothing_is_committed_while_a_dead_letter_cannot_be_written(instal
         await configure_topic(installation.bootstrap, dead_topic, {"max.message.bytes": "2000000"})
     await installation.all_applied()
     assert {headers_of(letter)["dead_reason"] for letter in await _dead(installation)} == {"undecodable"}
-    await worker.stop()
     await assert_exact(installation, facts)
+    await worker.stop()
 
 
 async def test_a_run_of_dead_records_stops_the_worker_and_loses_nothing(installation: Installation) -> None:
@@ -151,8 +151,8 @@ async def test_as_many_dead_records_as_allowed_do_not_stop_the_worker(installati
     worker = installation.worker()
     await installation.all_applied()
     assert len(await _dead(installation)) == DEAD_RUN
-    await worker.stop()
     await assert_exact(installation, [good])
+    await worker.stop()
 
 
 def _poison(tenant_id: UUID) -> list[PoisonCase]:

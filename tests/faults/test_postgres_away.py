@@ -66,8 +66,8 @@ async def test_a_worker_that_starts_before_postgres_waits_for_it(shaky: Installa
     await asyncio.to_thread(servers.postgres.start)
     await worker.ready()
     await shaky.all_applied()
-    await worker.stop()
     await assert_exact(shaky, facts)
+    await worker.stop()
 
 
 async def _applied(installation: Installation, goal: int) -> bool:

@@ -36,9 +36,9 @@ async def test_workers_join_and_leave_while_events_flow(installation: Installati
     first.kill()
     await producing
     await installation.all_applied()
+    await assert_exact(installation, facts)
     await assert_told(installation)
     await fourth.stop()
-    await assert_exact(installation, facts)
 
 
 async def _takes_part(worker: Process) -> None:

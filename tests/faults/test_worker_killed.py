@@ -31,8 +31,8 @@ async def test_death_at_a_named_point_neither_loses_nor_repeats(
     successor = installation.worker()
     await installation.all_applied()
     await until(lambda: _committed_all(installation), seconds=10, what="the successor commits the offsets")
-    await successor.stop()
     await assert_exact(installation, facts)
+    await successor.stop()
 
 
 @pytest.mark.timeout(150)
@@ -50,9 +50,9 @@ async def test_death_at_random_moments_of_fifty_thousand_events(installation: In
     await producing
     last = installation.worker()
     await installation.all_applied()
+    await assert_exact(installation, facts)
     await assert_told(installation)
     await last.stop()
-    await assert_exact(installation, facts)
 
 
 async def _until_applied(installation: Installation, goal: int) -> None:

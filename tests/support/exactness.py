@@ -15,7 +15,10 @@ TOLD_S = 30.0
 
 
 async def assert_exact(installation: Installation, facts: Sequence[Fact]) -> None:
-    """The ledger and everything that is summed from it equal a recomputation from the produced facts."""
+    """The ledger and everything that is summed from it equal a recomputation from the produced facts.
+
+    A worker must run: verification waits until its scorer has served the last batch.
+    """
     orders = orders_of(facts)
     await _assert_ledger(installation, orders)
     await _assert_customers(installation, orders)
@@ -32,10 +35,13 @@ async def assert_told(installation: Installation) -> int:
     """Every change of segment is in the topic, at least once; answers how many changes there are."""
 
     async def published() -> bool:
-        (row,) = await installation.query("select count(*) as waiting from rfm.outbox where published_at is null")
-        return bool(row["waiting"] == 0)
+        (row,) = await installation.query(
+            "select (select count(*) from rfm.score_request) as to_score, "
+            "(select count(*) from rfm.outbox where published_at is null) as to_publish"
+        )
+        return bool(row["to_score"] == row["to_publish"] == 0)
 
-    await until(published, seconds=TOLD_S, what="the outbox is published")
+    await until(published, seconds=TOLD_S, what="all is scored and published")
     changes = await installation.query("select customer_code, previous, segment from rfm.segment_change")
     told: dict[str, tuple[str, str | None, str]] = {}
     for record in await read_topic(installation.bootstrap, CUSTOMER_SEGMENTS.full_name(installation.prefix)):
