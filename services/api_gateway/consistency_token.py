@@ -6,7 +6,7 @@ published them), never a tenant or a code, so a token that falls into other hand
 
 import base64
 import binascii
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,8 +43,11 @@ class OutboxRange:
 Entry = Position | OutboxRange
 
 
-def of_records(acknowledged: Iterable[RecordMetadata]) -> str:
+def of_records(acknowledged: Sequence[RecordMetadata]) -> str:
     """The token of published facts: the last offset in each partition."""
+    if len(acknowledged) == 1:
+        (only,) = acknowledged
+        return _pack([{"t": only.topic, "p": only.partition, "o": only.offset}])
     last: dict[tuple[str, int], int] = {}
     for topic, partition, offset in acknowledged:
         place = (topic, partition)

@@ -38,6 +38,7 @@ Writer = Annotated[Caller, Depends(_may_write)]
 SaleId = Annotated[Code, Path(description="the tenant's own id of the sale", examples=["T7-2026-001"])]
 Atomic = Annotated[bool, Query(description="accept all or nothing")]
 RECORDED, RETURNED, CANCELLED = "sale.recorded.v1", "sale.returned.v1", "sale.cancelled.v1"
+_accepted = {type_: metrics.EVENTS_ACCEPTED.labels(type_) for type_ in (RECORDED, RETURNED, CANCELLED)}
 _PARSER = BatchParser(SaleRecordedV1, field="sales", id_field="sale_id")
 
 
@@ -148,7 +149,7 @@ async def _publish(
     services: Services, type_: str, messages: Sequence[Message], answer: dict[str, Any]
 ) -> Response:
     acknowledged = await services.producer.publish_many(messages) if messages else []
-    metrics.EVENTS_ACCEPTED.labels(type_).inc(len(messages))
+    _accepted[type_].inc(len(messages))
     token = consistency_token.of_records(acknowledged)
     return Response(orjson.dumps(answer), 202, {HEADER: token}, media_type="application/json")
 
