@@ -1,7 +1,7 @@
-"""How often somebody may try to log in: attempts per account, failures per address, in a moving window."""
+"""How often somebody may try to log in: attempts per account, failures per address, in a sliding window."""
 
 from limits import RateLimitItemPerSecond
-from limits.aio.strategies import MovingWindowRateLimiter
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
 from limits.storage import storage_from_string
 
 from services.api_gateway.errors import Problem
@@ -14,7 +14,8 @@ class LoginLimits:
 
     def __init__(self, settings: GatewaySettings) -> None:
         storage = storage_from_string(f"async+{settings.login_limit_storage}")
-        self._limiter = MovingWindowRateLimiter(storage)
+        # Not the moving window: in memory, its expiry task fails when an entry is cleared while it runs.
+        self._limiter = SlidingWindowCounterRateLimiter(storage)
         window = settings.login_window_s
         self._account = RateLimitItemPerSecond(settings.login_attempts_per_account, window, namespace="account")
         self._address = RateLimitItemPerSecond(settings.login_failures_per_address, window, namespace="address")
