@@ -27,7 +27,7 @@ CHECKS = [
 ]
 RUNS = [
     ("owner", GenerationMode.POSITIVE, 12),
-    ("owner", GenerationMode.NEGATIVE, 12),
+    ("owner", GenerationMode.NEGATIVE, 8),
     ("api key", GenerationMode.POSITIVE, 6),
 ]
 FEWEST_OPERATIONS = 40

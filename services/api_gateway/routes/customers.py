@@ -174,7 +174,7 @@ async def get_customer(
     "/{customer_code:path}", summary="Create or replace a customer",
     responses={
         201: {"model": CustomerRecord, "description": "Created"},
-        **problem_responses(400, 401, 403, 412, 413, 415, 422, 429, 503),
+        **problem_responses(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     },
 )
 async def put_customer(

@@ -112,7 +112,7 @@ async def get_product(
     "/{product_key:path}", summary="Create or replace a product",
     responses={
         201: {"model": Product, "description": "Created"},
-        **problem_responses(400, 401, 403, 412, 413, 415, 422, 429, 503),
+        **problem_responses(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     },
 )
 async def put_product(

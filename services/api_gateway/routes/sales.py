@@ -102,7 +102,7 @@ async def record_batch(
     status_code=202,
     response_model=ReturnAccepted,
     summary="Record a return",
-    responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    responses=problem_responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=documented(ReturnBody, {"return": examples.RETURN}),
 )
 async def record_return(request: Request, caller: Writer, services: ServicesDep, sale_id: SaleId) -> Response:
@@ -122,7 +122,7 @@ async def record_return(request: Request, caller: Writer, services: ServicesDep,
     status_code=202,
     response_model=Accepted,
     summary="Cancel a sale",
-    responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    responses=problem_responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=documented(CancellationBody, {"cancellation": examples.CANCELLATION}),
 )
 async def record_cancellation(
