@@ -11,8 +11,12 @@ from tests.containers.images import Images
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
-SAMPLE = "tests/integration/messaging/test_relay.py"
-"""Needs both servers, a migrated database and topics."""
+MESSAGING = "tests/integration/messaging"
+SAMPLE = (
+    f"{MESSAGING}/test_topics.py",
+    f"{MESSAGING}/test_relay.py::test_each_key_is_published_in_the_order_of_its_changes_with_its_place",
+)
+"""They need both servers, a migrated database and topics."""
 
 
 def test_integration_tests_run_on_testcontainers(engine: Engine, images: Images) -> None:
@@ -29,7 +33,7 @@ def test_integration_tests_run_on_testcontainers(engine: Engine, images: Images)
     for name in ("IACRM_TEST_PG_URL", "IACRM_TEST_KAFKA"):
         environment.pop(name, None)
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "--stack=testcontainers", SAMPLE],
+        [sys.executable, "-m", "pytest", "-q", "--stack=testcontainers", *SAMPLE],
         cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
