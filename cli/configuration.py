@@ -8,6 +8,8 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from shared.settings import DEVELOPMENT_SECRET
+
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 HEAD = """# Configuration
 Every setting is an environment variable. This page is generated from the settings classes:
@@ -54,6 +56,8 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.get_default(call_default_factory=True)
+    if isinstance(value, SecretStr) and value.get_secret_value() != DEVELOPMENT_SECRET:
+        return f"`{value.get_secret_value()}`"
     if isinstance(value, SecretStr) or _holds_secrets(field.annotation):
         return "a development value, refused in production"
     return f"`{value}`" if value not in ("", None) else "empty"
