@@ -129,9 +129,10 @@ class _Recomputation:
                 continue
             if item.body is None:
                 known.pop(item.customer_code, None)
-            elif self.erased_at(item.tenant_id, item.customer_code, item.body.created_at) is None:
-                if known.get(item.customer_code, (0, None))[0] < item.body.version:
-                    known[item.customer_code] = (item.body.version, item.body.first_name)
+                continue
+            void = self.erased_at(item.tenant_id, item.customer_code, item.body.created_at) is not None
+            if not void and known.get(item.customer_code, (0, None))[0] < item.body.version:
+                known[item.customer_code] = (item.body.version, item.body.first_name)
         return {code: name for code, (_, name) in known.items()}
 
     def _families(self) -> dict[str, str | None]:

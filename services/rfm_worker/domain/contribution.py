@@ -63,9 +63,7 @@ def contribution(sold: Lines | None, returned: Iterable[Lines], cancelled: bool)
             if product in units:
                 units[product] -= quantity
                 amounts[product] -= amount
-    return Contribution(
-        max(ZERO, net), {key: Part(max(ZERO, units[key]), max(ZERO, amounts[key])) for key in units}
-    )
+    return Contribution(max(ZERO, net), {key: Part(max(ZERO, units[key]), max(ZERO, amounts[key])) for key in units})
 
 
 def per_product(lines: Lines) -> tuple[dict[str, Decimal], dict[str, Decimal]]:

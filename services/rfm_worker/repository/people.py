@@ -32,12 +32,19 @@ update rfm.customer set master_version = $3, created_at = $4, first_name = $5, l
 where tenant_id = $1 and customer_code = $2 and coalesce(master_version, 0) < $3
 """
 _REMOVE_UNNAMED = """
-delete from rfm.customer c using unnest($1::uuid[], $2::text[]) as k(tenant_id, customer_code)
-where c.tenant_id = k.tenant_id and c.customer_code = k.customer_code and c.master_version is null
-    and not exists (
-        select from rfm.sale s where s.tenant_id = c.tenant_id and s.customer_code = c.customer_code
-    )
-returning c.tenant_id, c.customer_code
+with removed as (
+    delete from rfm.customer c using unnest($1::uuid[], $2::text[]) as k(tenant_id, customer_code)
+    where c.tenant_id = k.tenant_id and c.customer_code = k.customer_code and c.master_version is null
+        and not exists (
+            select from rfm.sale s where s.tenant_id = c.tenant_id and s.customer_code = c.customer_code
+        )
+    returning c.tenant_id, c.customer_code
+),
+forgotten as (
+    delete from rfm.segment_change h using removed r
+    where h.tenant_id = r.tenant_id and h.customer_code = r.customer_code
+)
+select tenant_id, customer_code from removed
 """
 
 
@@ -103,7 +110,7 @@ async def clear(raw: Raw, keys: Collection[CustomerKey]) -> None:
 
 
 async def remove_unnamed(raw: Raw, keys: Iterable[CustomerKey]) -> set[CustomerKey]:
-    """Deletes those of these customers that neither master data nor a sale names any more; answers them."""
+    """Deletes, with their history, those of these customers that nothing names any more; answers them."""
     pairs = sorted(keys)
     if not pairs:
         return set()

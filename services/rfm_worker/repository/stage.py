@@ -40,9 +40,7 @@ async def open_stage(raw: Raw) -> None:
 async def copy_rows(raw: Raw, rows: Sequence[str]) -> None:
     """Appends rows, each a line of COPY's text format in the order of `COLUMNS`."""
     if rows:
-        await raw.copy_to_table(
-            "stage", source=io.BytesIO("".join(rows).encode()), columns=COLUMNS, format="text"
-        )
+        await raw.copy_to_table("stage", source=io.BytesIO("".join(rows).encode()), columns=COLUMNS, format="text")
 
 
 async def drop_rows(raw: Raw, numbers: Iterable[int]) -> None:

@@ -64,9 +64,12 @@ def _sales(tables: Tables, timezone: str) -> pl.DataFrame:
 def _parts(tables: Tables, sale: pl.DataFrame) -> pl.DataFrame:
     """Net units and amount per order and product."""
     on = [*_KEY, "product_key"]
-    back = tables["back"].group_by(on).agg(
-        pl.col("quantity").sum().cast(UNITS).alias("units_back"), pl.col("amount").sum().cast(MONEY).alias("back")
+    back = (
+        tables["back"]
+        .group_by(on)
+        .agg(pl.col("quantity").sum().cast(UNITS).alias("units_back"), pl.col("amount").sum().cast(MONEY).alias("back"))
     )
+
     def left(sold: str, returned: str, nothing: pl.Expr) -> pl.Expr:
         gone = pl.col(returned).fill_null(nothing)
         void = (pl.col("cancelled") == 1) | (pl.col(sold) <= gone)

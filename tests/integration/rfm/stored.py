@@ -14,7 +14,12 @@ async def stored(rfm: Rfm) -> Rows:
         rows.sales[r.sale_id] = (code, r.net, r.cancelled, r.returned, r.event_id)
     for r in await rfm.query("select * from rfm.customer where tenant_id = :tenant"):
         rows.customers[r.customer_code] = (
-            r.frequency, r.monetary, r.first_order_at, r.last_order_at, r.last_order_day, r.first_name
+            r.frequency,
+            r.monetary,
+            r.first_order_at,
+            r.last_order_at,
+            r.last_order_day,
+            r.first_name,
         )
     for r in await rfm.query("select * from rfm.customer_product where tenant_id = :tenant"):
         sums = (r.orders, r.units, r.amount, r.spend_weight)

@@ -16,7 +16,7 @@ from tests.support.rfm_recomputation import recompute
 
 CUSTOMERS = st.sampled_from(["ada", "bob", "cyd"])
 PRODUCTS = st.sampled_from(["milk", "bread", "tea"])
-DAYS = st.integers(0, 40).map(lambda quarter: quarter / 4)
+DAYS = st.integers(0, 12).map(lambda step: step * 0.8)
 MINUTES = st.integers(0, 3)
 SHORT = st.sampled_from(["0", "0.50", "1.25", "3"])
 LINES = st.lists(st.tuples(PRODUCTS, st.sampled_from(["1", "2.5", "3"]), SHORT), min_size=1, max_size=3)
@@ -24,9 +24,7 @@ SOLD = st.tuples(
     st.just("sale"), st.sampled_from(["s1", "s2", "s3", "s4", "s5"]), st.one_of(st.none(), CUSTOMERS), LINES, DAYS,
     MINUTES,
 )  # fmt: skip
-BACK = st.tuples(
-    st.just("return"), st.sampled_from(["r1", "r2"]), st.sampled_from(["s1", "s2", "s3"]), LINES, MINUTES
-)
+BACK = st.tuples(st.just("return"), st.sampled_from(["r1", "r2"]), st.sampled_from(["s1", "s2", "s3"]), LINES, MINUTES)
 VOID = st.tuples(st.just("cancel"), st.sampled_from(["s1", "s4"]), MINUTES)
 ERASED = st.tuples(st.just("erase"), CUSTOMERS, DAYS)
 PERSON = st.tuples(st.just("person"), CUSTOMERS, st.one_of(st.none(), st.integers(1, 3)), DAYS)

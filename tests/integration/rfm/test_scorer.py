@@ -1,0 +1,119 @@
+"""Cut-offs, segments and their history."""
+
+import asyncio
+from datetime import UTC, date, datetime
+
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from tests.integration.rfm.conftest import Rfm
+from tests.support import rfm_items as make
+from tests.support.waiting import until
+
+
+async def history(rfm: Rfm, code: str) -> list[tuple[str | None, str, str, str | None]]:
+    rows = await rfm.query(
+        "select previous, segment, cause, cause_id from rfm.segment_change "
+        "where tenant_id = :tenant and customer_code = :c order by id",
+        c=code,
+    )
+    return [tuple(row) for row in rows]
+
+
+async def test_the_first_sales_wait_for_cutoffs_and_then_have_a_segment(rfm: Rfm) -> None:
+    await rfm.apply(*(make.sale(rfm.tenant_id, f"s{n}", f"c{n}", [("p", "1", str(n + 1))], day=n) for n in range(5)))
+    assert (await rfm.customer("c4")).r is None
+    await rfm.score()
+    best, worst = await rfm.customer("c4"), await rfm.customer("c0")
+    assert (best.r, best.f, best.m, best.segment) == (5, 1, 5, "promising")
+    assert (worst.r, worst.f, worst.m) == (1, 1, 1)
+    assert await history(rfm, "c4") == [(None, "promising", "cutoff_shift", None)]
+
+
+async def test_a_sale_shows_in_the_segment_within_its_own_transaction(rfm: Rfm) -> None:
+    await rfm.apply(*(make.sale(rfm.tenant_id, f"s{n}", f"c{n}", [("p", "1", str(n + 1))], day=n) for n in range(5)))
+    await rfm.score()
+    await rfm.apply(make.sale(rfm.tenant_id, "new", "c0", [("p", "1", "100")], day=9))
+    row = await rfm.customer("c0")
+    assert (row.r, row.f, row.m) == (5, 5, 5)
+    assert (await history(rfm, "c0"))[-1] == ("lost", "champions", "sale", "new")
+    await rfm.apply(make.returned(rfm.tenant_id, "r1", "new", [("p", "1", "100")]))
+    assert (await history(rfm, "c0"))[-1][2:] == ("return", "r1")
+    await rfm.apply(make.cancelled(rfm.tenant_id, "s0"))
+    assert (await history(rfm, "c0"))[-1][1:] == ("prospect", "cancellation", "s0")
+    assert (await rfm.customer("c0")).r is None
+
+
+async def test_every_change_of_segment_is_in_the_outbox_once(rfm: Rfm) -> None:
+    await rfm.apply(*(make.sale(rfm.tenant_id, f"s{n}", f"c{n}", [("p", "1", str(n + 1))], day=n) for n in range(7)))
+    await rfm.score()
+    await rfm.apply(make.sale(rfm.tenant_id, "x", "c1", [("p", "1", "50")], day=8))
+    told = await rfm.query(
+        "select convert_from(value, 'UTF8')::jsonb as event from rfm.outbox where key like :key order by id",
+        key=f"{rfm.tenant_id}:%",
+    )
+    kept = await rfm.query("select * from rfm.segment_change where tenant_id = :tenant order by id")
+    assert [(r.event["customer_code"], r.event["previous"], r.event["segment"]) for r in told] == [
+        (r.customer_code, r.previous, r.segment) for r in kept
+    ]
+
+
+async def test_midnight_moves_recency_and_says_so(rfm: Rfm) -> None:
+    rfm.clock.at = datetime(2026, 1, 10, 12, tzinfo=UTC)
+    await rfm.apply(*(make.sale(rfm.tenant_id, f"s{n}", f"c{n}", [("p", "1", "1")], day=n) for n in range(3)))
+    fixed = {
+        "method": "fixed",
+        "bounds": {"recency_days": [1, 4, 6, 8], "frequency": [1, 2, 3, 4], "monetary": ["1", "2", "3", "4"]},
+    }
+    await rfm.apply(make.tenant(rfm.tenant_id, 1, timezone="Asia/Tokyo", rfm=fixed))
+    await rfm.score()
+    before = (await rfm.customer("c0")).r
+    rfm.clock.at = datetime(2026, 1, 10, 15, 1, tzinfo=UTC)
+    await rfm.scorer.look()
+    row = await rfm.customer("c0")
+    assert (before, row.r) == (3, 3)
+    rfm.clock.at = datetime(2026, 1, 12, 15, 1, tzinfo=UTC)
+    await asyncio.sleep(0.06)
+    await rfm.scorer.look()
+    assert (await rfm.customer("c0")).r == 2
+    (cutoffs,) = await rfm.query("select * from rfm.cutoffs where tenant_id = :tenant")
+    assert cutoffs.reference_date == date(2026, 1, 13)
+    assert {row[2] for row in (await history(rfm, "c0"))[1:]} <= {"time"}
+    assert (await history(rfm, "c1"))[-1] == ("new", "hibernating", "time", None)
+
+
+async def test_a_tenant_that_lost_all_its_orders_has_empty_cutoffs_and_prospects(rfm: Rfm) -> None:
+    await rfm.apply(make.sale(rfm.tenant_id, "s1", "c1", [("p", "1", "5")]))
+    await rfm.score()
+    await rfm.apply(make.cancelled(rfm.tenant_id, "s1"))
+    await rfm.score()
+    (cutoffs,) = await rfm.query("select * from rfm.cutoffs where tenant_id = :tenant")
+    assert (cutoffs.customers, cutoffs.recency_days, cutoffs.average_basket) == (0, [], [])
+    assert (await rfm.customer("c1")).segment == "prospect"
+    assert await rfm.verified()
+
+
+async def test_the_running_scorer_serves_requests_and_removes_them(rfm: Rfm) -> None:
+    await rfm.apply(*(make.sale(rfm.tenant_id, f"s{n}", f"c{n}", [("p", "1", str(n + 1))]) for n in range(4)))
+    rfm.scorer.start()
+    try:
+        for n in range(10):
+            await rfm.apply(make.sale(rfm.tenant_id, f"t{n}", f"c{n % 6}", [("p", "1", "3")], day=n))
+            rfm.scorer.wake()
+
+        async def served() -> bool:
+            return not await rfm.query("select 1 from rfm.score_request where tenant_id = :tenant")
+
+        await until(served, seconds=10, what="requests are served")
+    finally:
+        await rfm.scorer.stop()
+    assert await rfm.verified()
+
+
+async def test_one_scorer_per_tenant_at_a_time(rfm_engine: AsyncEngine) -> None:
+    rfm = Rfm(rfm_engine)
+    await rfm.apply(*(make.sale(rfm.tenant_id, f"s{n}", f"c{n}", [("p", "1", str(n + 1))]) for n in range(6)))
+    await asyncio.gather(*(rfm.score() for _ in range(3)))
+    rows = await rfm.query(
+        "select customer_code, count(*) as n from rfm.segment_change where tenant_id = :tenant group by 1"
+    )
+    assert {row.n for row in rows} == {1}
