@@ -78,7 +78,7 @@ def numbers_alike(basket: Basket) -> Any:
     )  # fmt: skip
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 @given(SALE)
 def test_what_it_reads_is_what_the_model_reads(sale: dict[str, Any]) -> None:
     value = json.dumps(sale).encode()
