@@ -73,9 +73,7 @@ async def test_it_starts_without_its_servers_says_so_and_stops_in_time(tmp_path:
         assert await stopped(running) == 0
 
 
-async def test_it_finds_a_database_that_comes_later_by_itself(
-    tmp_path: Path, stack: Stack, database: Database
-) -> None:
+async def test_it_finds_a_database_that_comes_later_by_itself(tmp_path: Path, stack: Stack, database: Database) -> None:
     with socket.socket() as door:
         door.bind(("127.0.0.1", 0))
         url = f"postgresql+asyncpg://iacrm_gateway:{GATEWAY_PASSWORD}@127.0.0.1:{door.getsockname()[1]}/{database.name}"
@@ -123,10 +121,8 @@ async def _tunnel(door: socket.socket, stack: Stack) -> AsyncIterator[None]:
         await asyncio.gather(*pipes, return_exceptions=True)
 
 
-async def test_a_request_that_runs_when_it_is_told_to_stop_gets_its_answer(
-    tmp_path: Path, database: Database
-) -> None:
-    slow = {"PASSWORD_TIME_COST": 10, "PASSWORD_MEMORY_KIB": 131_072}
+async def test_a_request_that_runs_when_it_is_told_to_stop_gets_its_answer(tmp_path: Path, database: Database) -> None:
+    slow = {"PASSWORD_TIME_COST": 4, "PASSWORD_MEMORY_KIB": 131_072}
     async with process(tmp_path / "log", DATABASE_URL=database.gateway_url, **slow) as (running, http):
         await until(lambda: alive(http), seconds=20, what="the gateway listens")
         request = asyncio.create_task(http.post("/v1/auth/register", json=USER))
