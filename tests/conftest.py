@@ -24,7 +24,9 @@ LEFT_RUNNING_S = 2.0
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the choice of servers, and whether images are built."""
     parser.addoption(
-        "--stack", choices=("embedded", "testcontainers"), default="embedded",
+        "--stack",
+        choices=("embedded", "testcontainers"),
+        default="embedded",
         help="real servers for the tests: embedded (default), or containers from "
         "IACRM_TEST_POSTGRES_IMAGE and IACRM_TEST_KAFKA_IMAGE",
     )

@@ -134,6 +134,9 @@ def all_or_nothing(rejected: Sequence[Rejected], field: str) -> None:
         for error in item.errors
     ]
     raise Problem(
-        422, "validation", "Some fields are not valid", "Nothing was accepted: the batch is atomic.",
+        422,
+        "validation",
+        "Some fields are not valid",
+        "Nothing was accepted: the batch is atomic.",
         errors=errors[:1000],
     )

@@ -38,7 +38,10 @@ def parse_wait(prefer: str | None) -> float:
         seconds = value.strip().strip('"')
         if not _WAIT.fullmatch(seconds):
             raise Problem(
-                400, "bad-preference", "Prefer cannot be read", "wait takes seconds, such as wait=10.",
+                400,
+                "bad-preference",
+                "Prefer cannot be read",
+                "wait takes seconds, such as wait=10.",
                 errors=[{"field": "Prefer", "reason": "wait must be a number of seconds, 0 or more"}],
             )
         return min(float(seconds), LONGEST_WAIT_S)
@@ -92,8 +95,12 @@ def not_yet(behind: Behind) -> Problem:
         for (topic, partition), (applied, wanted) in sorted(behind.places.items())
     ]
     return Problem(
-        425, "not-yet-applied", "Not applied yet", "; ".join(parts) + ".",
-        headers={"Retry-After": "1"}, extra={"worker": WORKER, "progress": progress},
+        425,
+        "not-yet-applied",
+        "Not applied yet",
+        "; ".join(parts) + ".",
+        headers={"Retry-After": "1"},
+        extra={"worker": WORKER, "progress": progress},
     )
 
 

@@ -97,14 +97,10 @@ def conflict(slug: str, detail: str) -> Problem:
 
 def unavailable(detail: str, retry_after_s: int = RETRY_AFTER_S) -> Problem:
     """503: something this answer needs is away; it is worth trying again."""
-    return Problem(
-        503, "unavailable", "Temporarily unavailable", detail, headers={"Retry-After": str(retry_after_s)}
-    )
+    return Problem(503, "unavailable", "Temporarily unavailable", detail, headers={"Retry-After": str(retry_after_s)})
 
 
-def validation_problem(
-    error: ValidationError | RequestValidationError, prefix: Sequence[str | int] = ()
-) -> Problem:
+def validation_problem(error: ValidationError | RequestValidationError, prefix: Sequence[str | int] = ()) -> Problem:
     """422 with every offending field, or 400 where the body is not JSON at all."""
     details = error.errors()
     if details and details[0]["type"] == "json_invalid":

@@ -140,7 +140,10 @@ def _header(scope: Scope) -> str | None:
         if name == b"idempotency-key":
             if not _KEY.fullmatch(value):
                 raise Problem(
-                    400, "malformed", "The request cannot be read", "Idempotency-Key cannot be read.",
+                    400,
+                    "malformed",
+                    "The request cannot be read",
+                    "Idempotency-Key cannot be read.",
                     errors=[{"field": "Idempotency-Key", "reason": "must be 1 to 200 printable ASCII characters"}],
                 )
             return str(value.decode())

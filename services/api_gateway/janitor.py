@@ -52,9 +52,7 @@ async def _erase(engine: AsyncEngine, tenant_id: UUID) -> None:
             return
         await erasure.remove_accounts(connection, tenant_id)
         await erasure.blank_events(connection, tenant_id)
-        erased = await repository.change(
-            connection, row, "system:janitor", {"status": "erased", "name": ERASED_NAME}
-        )
+        erased = await repository.change(connection, row, "system:janitor", {"status": "erased", "name": ERASED_NAME})
         await insert_outbox(connection, "gateway", [changed(erased)])
 
 

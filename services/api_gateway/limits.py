@@ -69,6 +69,9 @@ def _check_type(path: str, content_type: str) -> None:
     accepted = ACCEPTED.get(path, (JSON,))
     if content_type not in accepted:
         raise Problem(
-            415, "unsupported-media-type", "Unsupported media type", f"Send {' or '.join(accepted)}.",
+            415,
+            "unsupported-media-type",
+            "Unsupported media type",
+            f"Send {' or '.join(accepted)}.",
             headers={"Accept": ", ".join(accepted)},
         )

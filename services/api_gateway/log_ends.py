@@ -68,7 +68,9 @@ class LogEnds:
 
     async def _connect(self) -> None:
         consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._bootstrap, client_id="api_gateway-status", enable_auto_commit=False,
+            bootstrap_servers=self._bootstrap,
+            client_id="api_gateway-status",
+            enable_auto_commit=False,
             request_timeout_ms=int(TIMEOUT_S * 1000),
         )
         self._consumer = consumer

@@ -44,7 +44,10 @@ def check_match(if_match: str | None, version: int | None) -> None:
         found = [_ETAG.fullmatch(tag) for tag in tags]
         if not all(found):
             raise Problem(
-                400, "malformed", "The request cannot be read", "If-Match cannot be read.",
+                400,
+                "malformed",
+                "The request cannot be read",
+                "If-Match cannot be read.",
                 errors=[{"field": "If-Match", "reason": 'must be the ETag of an answer, such as "3", or *'}],
             )
         matches = any(tag is not None and int(tag[2] or tag[3]) == version for tag in found)
@@ -108,7 +111,11 @@ class MasterWriter:
         return self._done(change)
 
     async def patch(
-        self, code: str, merge: Callable[[Any], BaseModel], *, if_match: str | None,
+        self,
+        code: str,
+        merge: Callable[[Any], BaseModel],
+        *,
+        if_match: str | None,
         may_begin: Callable[[AsyncConnection], Awaitable[bool]] | None = None,
     ) -> Change:
         """Changes a record under its lock: `merge` gets the stored row (or None) and returns the new fields.
@@ -129,8 +136,12 @@ class MasterWriter:
         return self._done(change)
 
     async def remove(
-        self, code: str, *, known: Callable[[AsyncConnection], Awaitable[bool]] | None = None,
-        also: Sequence[Message] = (), before: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+        self,
+        code: str,
+        *,
+        known: Callable[[AsyncConnection], Awaitable[bool]] | None = None,
+        also: Sequence[Message] = (),
+        before: Callable[[AsyncConnection], Awaitable[None]] | None = None,
     ) -> Change:
         """Deletes a record and leaves the tombstone of its key, and the messages of `also` after it.
 
@@ -163,8 +174,12 @@ class MasterWriter:
         kind = self._kind
         messages = [
             master_data(
-                kind.topic, kind.event_type, self._tenant_id, getattr(row, kind.master.key),
-                payload=_payload_of(kind.payload, row), request_id=self._request_id,
+                kind.topic,
+                kind.event_type,
+                self._tenant_id,
+                getattr(row, kind.master.key),
+                payload=_payload_of(kind.payload, row),
+                request_id=self._request_id,
             )
             for row in rows
         ]

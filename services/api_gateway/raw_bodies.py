@@ -28,7 +28,10 @@ def body_problem(error: ValidationError, body: bytes) -> Problem:
     """The problem of a body that does not fit its model."""
     if not body:
         return Problem(
-            422, "validation", "Some fields are not valid", "A body is required.",
+            422,
+            "validation",
+            "Some fields are not valid",
+            "A body is required.",
             errors=[{"field": "", "reason": "is required"}],
         )
     return validation_problem(error)
@@ -50,7 +53,8 @@ def documented(
         line = {"type": "string", "description": f"one {ndjson.__name__} as JSON per line"}
         (records,) = next(iter(examples.values())).values()
         content["application/x-ndjson"] = {
-            "schema": line, "example": "".join(json.dumps(record) + "\n" for record in records)
+            "schema": line,
+            "example": "".join(json.dumps(record) + "\n" for record in records),
         }
     return {"requestBody": {"required": True, "content": content}}
 

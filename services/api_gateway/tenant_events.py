@@ -30,6 +30,4 @@ def changed(row: TenantRow, request_id: str | None = None) -> Message:
     envelope = Envelope.new(
         "tenant.changed.v1", row.tenant_id, source=SOURCE, subject=str(row.tenant_id), request_id=request_id
     )
-    return Message(
-        TENANTS.name, str(row.tenant_id).encode(), payload.model_dump_json().encode(), envelope.to_headers()
-    )
+    return Message(TENANTS.name, str(row.tenant_id).encode(), payload.model_dump_json().encode(), envelope.to_headers())

@@ -134,7 +134,12 @@ class WorkerConsumer:
 
     def _record(self, raw: ConsumerRecord) -> Record:
         return Record(
-            raw.topic.removeprefix(self._prefix), raw.partition, raw.offset, raw.key, raw.value, raw.headers,
+            raw.topic.removeprefix(self._prefix),
+            raw.partition,
+            raw.offset,
+            raw.key,
+            raw.value,
+            raw.headers,
             raw.timestamp,
         )
 

@@ -88,6 +88,10 @@ class DeadLetterWriter:
             record = each.record
             metrics.DEAD_LETTERS.labels(record.topic, each.reason.value).inc()
             log.error(
-                "record dead-lettered", topic=record.topic, partition=record.partition, offset=record.offset,
-                reason=each.reason.value, detail=each.detail[:LONGEST_DETAIL],
+                "record dead-lettered",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=each.reason.value,
+                detail=each.detail[:LONGEST_DETAIL],
             )

@@ -183,9 +183,7 @@ class BatchDelivery(Generic[T]):
             if again is not None:
                 await self._narrow(part, again, deadline, refused)
 
-    async def _try(
-        self, entries: Sequence[Entry[T]], following: NextOffsets, deadline: float
-    ) -> "Refusal | None":
+    async def _try(self, entries: Sequence[Entry[T]], following: NextOffsets, deadline: float) -> "Refusal | None":
         """Applies items until it works; answers what is refused, if something is."""
         items = [entry.item for entry in entries]
 
@@ -212,9 +210,7 @@ class BatchDelivery(Generic[T]):
         if dead and await self._until_done(write, deadline) is not None:
             raise Fatal("dead letters were refused")
 
-    async def _until_done(
-        self, action: Callable[[], Awaitable["Refusal | None"]], deadline: float
-    ) -> "Refusal | None":
+    async def _until_done(self, action: Callable[[], Awaitable["Refusal | None"]], deadline: float) -> "Refusal | None":
         """Runs an action again while what it needs is away, backing off, within the deadline."""
         tries = 0
         while True:

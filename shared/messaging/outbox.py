@@ -198,7 +198,9 @@ class OutboxRelay:
             f"update {self._schema}.outbox o set published_at = clock_timestamp(), "  # noqa: S608
             'partition = p.partition, "offset" = p."offset" '
             'from unnest($1::bigint[], $2::int[], $3::bigint[]) as p(id, partition, "offset") where o.id = p.id',
-            [r["id"] for r in rows], [at.partition for at in placed], [at.offset for at in placed],
+            [r["id"] for r in rows],
+            [at.partition for at in placed],
+            [at.offset for at in placed],
             timeout=QUERY_TIMEOUT_S,
         )
         metrics.OUTBOX_RELAYED.labels(self._schema).inc(len(rows))

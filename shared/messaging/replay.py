@@ -46,8 +46,14 @@ class DeadLetter:
         """One line: offset, moment, service, reason, origin and detail."""
         about = self.about
         origin = f"{about.get('topic', '?')}-{about.get('partition', '?')}@{about.get('offset', '?')}"
-        fields = (str(self.offset), about.get("at", ""), about.get("service", ""), self.reason.value, origin,
-                  about.get("detail", ""))
+        fields = (
+            str(self.offset),
+            about.get("at", ""),
+            about.get("service", ""),
+            self.reason.value,
+            origin,
+            about.get("detail", ""),
+        )
         return "\t".join(fields)
 
 
@@ -109,7 +115,8 @@ class DeadLetters:
     def _letter(self, record: ConsumerRecord) -> DeadLetter:
         about = {
             name.removeprefix(HEADER_PREFIX): (value or b"").decode(errors="replace")
-            for name, value in record.headers if name.startswith(HEADER_PREFIX)
+            for name, value in record.headers
+            if name.startswith(HEADER_PREFIX)
         }
         message = Message(self._topic, record.key, record.value, original_headers(record.headers))
         return DeadLetter(record.partition, record.offset, message, about)

@@ -37,7 +37,11 @@ class RateLimit(logging.Filter):
     """
 
     def __init__(
-        self, prefixes: tuple[str, ...] = NOISY, *, burst: int = 5, period_s: float = 10.0,
+        self,
+        prefixes: tuple[str, ...] = NOISY,
+        *,
+        burst: int = 5,
+        period_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
@@ -97,6 +101,7 @@ def configure(service: str, env: str, level: str = "INFO") -> None:
         env: "production" writes JSON lines to stdout, anything else readable ones.
         level: least severe level written.
     """
+
     def name_service(_logger: Any, _method: str, event: EventDict) -> EventDict:
         event["service"] = service
         return event
@@ -110,7 +115,9 @@ def configure(service: str, env: str, level: str = "INFO") -> None:
     ]
     structlog.configure(
         processors=[
-            structlog.stdlib.filter_by_level, *shared, structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -128,15 +135,17 @@ def _route_stdlib(shared: list[Processor], env: str, level: str) -> None:
     )
     handler = logging.StreamHandler(sys.stdout)
     handler.addFilter(RateLimit())
-    handler.setFormatter(structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=shared,
-        processors=[
-            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-            structlog.processors.format_exc_info,
-            redact,
-            renderer,
-        ],
-    ))
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                redact,
+                renderer,
+            ],
+        )
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -12,7 +12,9 @@ SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000)
 # --- Gateway: requests
 HTTP_REQUESTS = Counter("iacrm_http_requests_total", "HTTP requests answered.", ["method", "route", "status"])
 HTTP_SECONDS = Histogram(
-    "iacrm_http_request_seconds", "Seconds from the first byte of a request to its answer.", ["method", "route"],
+    "iacrm_http_request_seconds",
+    "Seconds from the first byte of a request to its answer.",
+    ["method", "route"],
     buckets=FAST,
 )
 HTTP_IN_FLIGHT = Gauge("iacrm_http_in_flight", "Requests that are being worked on now.")
@@ -21,7 +23,8 @@ LOGINS = Counter("iacrm_logins_total", "Attempts to log in or refresh, by outcom
 EVENTS_ACCEPTED = Counter("iacrm_events_accepted_total", "Facts accepted and acknowledged by the broker.", ["type"])
 EVENTS_REJECTED = Counter("iacrm_events_rejected_total", "Facts refused because they were invalid.", ["type"])
 CONSISTENCY_WAITS = Counter(
-    "iacrm_consistency_waits_total", "Reads that carried a consistency token, by outcome (fresh, waited, late).",
+    "iacrm_consistency_waits_total",
+    "Reads that carried a consistency token, by outcome (fresh, waited, late).",
     ["outcome"],
 )
 CONSISTENCY_WAIT_SECONDS = Histogram(
@@ -31,7 +34,8 @@ CONSISTENCY_WAIT_SECONDS = Histogram(
 # --- Producer
 PUBLISHED = Counter("iacrm_published_total", "Records acknowledged by the broker.", ["topic"])
 PUBLISH_SECONDS = Histogram(
-    "iacrm_publish_seconds", "Seconds from handing over one record or one batch to its acknowledgement.",
+    "iacrm_publish_seconds",
+    "Seconds from handing over one record or one batch to its acknowledgement.",
     buckets=FAST,
 )
 PUBLISH_FAILURES = Counter(
@@ -52,13 +56,16 @@ APPLY_RETRIES = Counter(
 )
 BISECTIONS = Counter("iacrm_bisections_total", "Batches that were split to find a record the database refuses.")
 FRESHNESS_SECONDS = Histogram(
-    "iacrm_freshness_seconds", "Seconds from a batch's oldest record to the commit that applied it.", ["topic"],
+    "iacrm_freshness_seconds",
+    "Seconds from a batch's oldest record to the commit that applied it.",
+    ["topic"],
     buckets=(*FAST, 60.0, 3600.0),
 )
 OFFSET_COMMIT_SECONDS = Histogram("iacrm_offset_commit_seconds", "Seconds to commit offsets to Kafka.", buckets=FAST)
 OFFSET_COMMIT_FAILURES = Counter(
     "iacrm_offset_commit_failures_total",
-    "Offset commits that failed after the batch was applied (its records come again, which is harmless).", ["cause"],
+    "Offset commits that failed after the batch was applied (its records come again, which is harmless).",
+    ["cause"],
 )
 REDELIVERIES = Counter("iacrm_redeliveries_total", "Batches put back to be read again after their retries ran out.")
 REBALANCES = Counter("iacrm_rebalances_total", "Times partitions were assigned to this worker.")
@@ -69,8 +76,10 @@ LAST_APPLIED = Gauge("iacrm_last_applied_timestamp_seconds", "When this worker l
 OUTBOX_PENDING = Gauge("iacrm_outbox_pending", "Rows written to the outbox and not yet acknowledged.", ["schema"])
 OUTBOX_RELAYED = Counter("iacrm_outbox_relayed_total", "Outbox rows acknowledged by the broker.", ["schema"])
 OUTBOX_DELAY_SECONDS = Histogram(
-    "iacrm_outbox_delay_seconds", "Seconds from writing an outbox row to its acknowledgement (oldest of a batch).",
-    ["schema"], buckets=SLOW,
+    "iacrm_outbox_delay_seconds",
+    "Seconds from writing an outbox row to its acknowledgement (oldest of a batch).",
+    ["schema"],
+    buckets=SLOW,
 )
 OUTBOX_FAILURES = Counter("iacrm_outbox_failures_total", "Relay rounds that failed, by cause.", ["schema", "cause"])
 OUTBOX_LEADER = Gauge("iacrm_outbox_leader", "1 while this process relays the schema's outbox, else 0.", ["schema"])

@@ -7,7 +7,9 @@ from tests.e2e.installation import TOKEN, Installation, expect
 
 def basket(sale_id: str, customer_code: str) -> dict[str, Any]:
     return {
-        "sale_id": sale_id, "customer_code": customer_code, "sold_at": "2026-11-20T10:31:00+01:00",
+        "sale_id": sale_id,
+        "customer_code": customer_code,
+        "sold_at": "2026-11-20T10:31:00+01:00",
         "lines": [{"product_key": "P", "quantity": 1, "unit_price": "12.50"}],
     }
 

@@ -54,8 +54,13 @@ def sort_values(sort: Sort, row: Row[Any]) -> tuple[Any, ...]:
 
 
 async def search(
-    connection: AsyncConnection, tenant_id: UUID, wanted: CustomerFilter, sort: Sort,
-    *, after: Sequence[Any] | None, count: int,
+    connection: AsyncConnection,
+    tenant_id: UUID,
+    wanted: CustomerFilter,
+    sort: Sort,
+    *,
+    after: Sequence[Any] | None,
+    count: int,
 ) -> list[Row[Any]]:
     """At most `count` customers behind the cursor's values, in the order asked for, ties by code."""
     parameters: dict[str, Any] = {"tenant": tenant_id, "count": count}

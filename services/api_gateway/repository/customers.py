@@ -72,7 +72,5 @@ async def segment_history(
     connection: AsyncConnection, tenant_id: UUID, code: str, *, before: int | None, count: int
 ) -> list[Row[Any]]:
     """Moves between segments, newest first."""
-    rows = await connection.execute(
-        _HISTORY, {"tenant": tenant_id, "code": code, "before": before, "count": count}
-    )
+    rows = await connection.execute(_HISTORY, {"tenant": tenant_id, "code": code, "before": before, "count": count})
     return list(rows)

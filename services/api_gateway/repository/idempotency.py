@@ -30,9 +30,7 @@ class Place(NamedTuple):
     key: str
 
 
-async def claim(
-    connection: AsyncConnection, place: Place, request_hash: bytes, lock_s: int
-) -> Remembered | None:
+async def claim(connection: AsyncConnection, place: Place, request_hash: bytes, lock_s: int) -> Remembered | None:
     """Takes the key for this request (None), or answers what an earlier request left under it.
 
     A claim that never got its answer (its process died) is free again after `lock_s` seconds, a finished one after
@@ -59,9 +57,7 @@ async def claim(
         return None
     row = (
         await connection.execute(
-            select(table.c.request_hash, table.c.status, table.c.headers, table.c.body).where(
-                _this(place)
-            )
+            select(table.c.request_hash, table.c.status, table.c.headers, table.c.body).where(_this(place))
         )
     ).one()
     return Remembered(row.request_hash, row.status, row.headers, row.body)
@@ -76,9 +72,7 @@ async def remember(
 ) -> None:
     """Keeps the answer. `body` None: it held a secret and is not kept."""
     await connection.execute(
-        update(table)
-        .where(_this(place))
-        .values(status=status, headers=[list(pair) for pair in headers], body=body)
+        update(table).where(_this(place)).values(status=status, headers=[list(pair) for pair in headers], body=body)
     )
 
 

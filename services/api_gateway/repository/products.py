@@ -8,8 +8,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 
 async def list_products(
-    connection: AsyncConnection, tenant_id: UUID, *, q: str | None, family: str | None, active: bool | None,
-    after: str | None, count: int,
+    connection: AsyncConnection,
+    tenant_id: UUID,
+    *,
+    q: str | None,
+    family: str | None,
+    active: bool | None,
+    after: str | None,
+    count: int,
 ) -> list[Row[Any]]:
     """At most `count` products behind key `after`, sorted by key; `q` is part of key or name in any case."""
     conditions, parameters = ["tenant_id = :tenant"], {"tenant": tenant_id, "count": count}

@@ -52,8 +52,7 @@ async def where_published(connection: AsyncConnection, ranges: Sequence[tuple[in
             offsets[index][(row.topic, row.partition)] = row.last
     newest = 0 if all(found) else await connection.scalar(_NEWEST)
     return [
-        Published(o, p, f or last <= newest)
-        for o, p, f, (_, last) in zip(offsets, pending, found, ranges, strict=True)
+        Published(o, p, f or last <= newest) for o, p, f, (_, last) in zip(offsets, pending, found, ranges, strict=True)
     ]
 
 

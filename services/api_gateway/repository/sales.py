@@ -39,8 +39,12 @@ async def get_sale(connection: AsyncConnection, tenant_id: UUID, sale_id: str) -
 
 
 async def list_sales(
-    connection: AsyncConnection, tenant_id: UUID, wanted: SaleFilter,
-    *, after: tuple[datetime, str] | None, count: int,
+    connection: AsyncConnection,
+    tenant_id: UUID,
+    wanted: SaleFilter,
+    *,
+    after: tuple[datetime, str] | None,
+    count: int,
 ) -> list[Row[Any]]:
     """At most `count` sales behind (sold_at, sale_id), newest first."""
     parameters: dict[str, Any] = {"tenant": tenant_id, "count": count}

@@ -70,9 +70,7 @@ def _after(position: tuple[datetime, UUID]) -> Any:
     return (tenant.c.created_at > created) | ((tenant.c.created_at == created) & (tenant.c.tenant_id > tenant_id))
 
 
-async def change(
-    connection: AsyncConnection, current: TenantRow, by: str, changes: Mapping[str, Any]
-) -> TenantRow:
+async def change(connection: AsyncConnection, current: TenantRow, by: str, changes: Mapping[str, Any]) -> TenantRow:
     """Writes changes over a row that this transaction has locked; the version grows by one."""
     row = (
         await connection.execute(

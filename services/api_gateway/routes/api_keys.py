@@ -20,7 +20,9 @@ _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @router.get(
-    "/api-keys", response_model=Page[ApiKeyView], responses=problem_responses(400, 401, 403, 422, 429, 503),
+    "/api-keys",
+    response_model=Page[ApiKeyView],
+    responses=problem_responses(400, 401, 403, 422, 429, 503),
     summary="List keys",
 )
 async def list_keys(
@@ -37,14 +39,20 @@ async def list_keys(
 
 
 @router.post(
-    "/api-keys", status_code=201, response_model=CreatedApiKey,
-    responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503), summary="Make a key",
+    "/api-keys",
+    status_code=201,
+    response_model=CreatedApiKey,
+    responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
+    summary="Make a key",
 )
 async def add_key(body: NewApiKey, response: Response, caller: Manager, services: ServicesDep) -> CreatedApiKey:
     """The answer holds the key; it is not shown again."""
     if body.expires_at is not None and not datetime.now(UTC) < body.expires_at < _LATEST:
         raise Problem(
-            422, "validation", "Some fields are not valid", "See errors for each field and its reason.",
+            422,
+            "validation",
+            "Some fields are not valid",
+            "See errors for each field and its reason.",
             errors=[{"field": "expires_at", "reason": "must lie in the future, before the year 2100"}],
         )
     key = new_key()
@@ -65,7 +73,9 @@ async def add_key(body: NewApiKey, response: Response, caller: Manager, services
 
 
 @router.get(
-    "/api-keys/{key_id}", response_model=ApiKeyView, responses=problem_responses(401, 403, 404, 422, 429, 503),
+    "/api-keys/{key_id}",
+    response_model=ApiKeyView,
+    responses=problem_responses(401, 403, 404, 422, 429, 503),
     summary="One key",
 )
 async def get_key(key_id: UUID, caller: Manager, services: ServicesDep) -> ApiKeyView:
@@ -78,7 +88,9 @@ async def get_key(key_id: UUID, caller: Manager, services: ServicesDep) -> ApiKe
 
 
 @router.delete(
-    "/api-keys/{key_id}", status_code=204, responses=problem_responses(401, 403, 404, 422, 429, 503),
+    "/api-keys/{key_id}",
+    status_code=204,
+    responses=problem_responses(401, 403, 404, 422, 429, 503),
     summary="Revoke a key",
 )
 async def revoke_key(key_id: UUID, caller: Manager, services: ServicesDep) -> None:

@@ -33,9 +33,7 @@ def address_of(request: Request) -> str:
     responses=problem_responses(400, 403, 409, 413, 415, 422, 429, 503),
     summary="Register a tenant with its owner",
 )
-async def register(
-    body: Registration, request: Request, response: Response, services: ServicesDep
-) -> TenantWithOwner:
+async def register(body: Registration, request: Request, response: Response, services: ServicesDep) -> TenantWithOwner:
     """403 where registration is closed; an operator then makes tenants."""
     if not services.settings.registration_open:
         raise Problem(403, "registration-closed", "Registration is closed", "Ask the operator for a tenant.")
@@ -110,9 +108,7 @@ async def me(principal: Anyone, services: ServicesDep) -> Me:
     responses=problem_responses(400, 401, 403, 413, 415, 422, 429, 503),
     summary="Change one's password",
 )
-async def change_password(
-    body: PasswordChange, request: Request, principal: Anyone, services: ServicesDep
-) -> None:
+async def change_password(body: PasswordChange, request: Request, principal: Anyone, services: ServicesDep) -> None:
     """Needs the current password; ends all refresh tokens of the person."""
     account = await _account(services, principal)
     if account is None:

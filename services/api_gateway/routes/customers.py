@@ -66,11 +66,16 @@ MinSpend = Annotated[Decimal | None, Query(ge=0, le=10**12, max_digits=18, decim
 
 
 @router.post(
-    "", status_code=201, summary="Add a customer",
+    "",
+    status_code=201,
+    summary="Add a customer",
     responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
 )
 async def add_customer(
-    request: Request, response: Response, caller: Writer, services: ServicesDep,
+    request: Request,
+    response: Response,
+    caller: Writer,
+    services: ServicesDep,
     body: Annotated[CustomerBody, Body(openapi_examples={"customer": {"value": examples.CUSTOMER}})],
 ) -> CustomerRecord:
     """Stores a new customer; 409 when the code exists."""
@@ -80,12 +85,17 @@ async def add_customer(
 
 
 @router.post(
-    "/bulk", summary="Add or replace up to 5,000 customers", response_model=CustomersResult,
+    "/bulk",
+    summary="Add or replace up to 5,000 customers",
+    response_model=CustomersResult,
     responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
     openapi_extra=documented(CustomersBulk, {"bulk": {"customers": [examples.CUSTOMER]}}),
 )
 async def bulk_customers(
-    request: Request, response: Response, caller: Writer, services: ServicesDep,
+    request: Request,
+    response: Response,
+    caller: Writer,
+    services: ServicesDep,
     atomic: Annotated[bool, Query(description="store all or nothing")] = False,
 ) -> CustomersResult:
     """Stores all good customers in one transaction; a bad one rejects itself alone, with `atomic` it rejects all."""
@@ -103,11 +113,16 @@ async def bulk_customers(
 
 @router.get("", summary="List and search customers", responses=READ_ERRORS, dependencies=FRESH)
 async def list_customers(
-    caller: Reader, services: ServicesDep, q: Search = None,
+    caller: Reader,
+    services: ServicesDep,
+    q: Search = None,
     segment: Annotated[Segment | None, Query(description="key of a segment")] = None,
-    family: WordFilter = None, min_spend: MinSpend = None, tag: WordFilter = None,
+    family: WordFilter = None,
+    min_spend: MinSpend = None,
+    tag: WordFilter = None,
     sort: Annotated[Sort, Query(description="a minus sign sorts from the top")] = "code",
-    limit: Limit = 50, cursor: Cursor = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[CustomerSummary]:
     """Customers known from master data or sales. `family` means net purchases in it, `min_spend` monetary value."""
     wanted = CustomerFilter(q, segment, family, min_spend, tag)
@@ -122,12 +137,16 @@ async def list_customers(
     return Page(items=items, next_cursor=following)
 
 
-@router.get(
-    "/{customer_code:path}/sales", summary="Sales of a customer", responses=READ_ONE_ERRORS, dependencies=FRESH
-)
+@router.get("/{customer_code:path}/sales", summary="Sales of a customer", responses=READ_ONE_ERRORS, dependencies=FRESH)
 async def customer_sales(
-    caller: Reader, services: ServicesDep, customer_code: CustomerCode, channel: WordFilter = None,
-    since: Since = None, until: Until = None, limit: Limit = 50, cursor: Cursor = None,
+    caller: Reader,
+    services: ServicesDep,
+    customer_code: CustomerCode,
+    channel: WordFilter = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[Sale]:
     """The customer's part of the ledger, newest first."""
     wanted = SaleFilter(customer_code, channel, since, until)
@@ -171,14 +190,19 @@ async def get_customer(
 
 
 @router.put(
-    "/{customer_code:path}", summary="Create or replace a customer",
+    "/{customer_code:path}",
+    summary="Create or replace a customer",
     responses={
         201: {"model": CustomerRecord, "description": "Created"},
         **problem_responses(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     },
 )
 async def put_customer(
-    request: Request, response: Response, caller: Writer, services: ServicesDep, customer_code: CustomerCode,
+    request: Request,
+    response: Response,
+    caller: Writer,
+    services: ServicesDep,
+    customer_code: CustomerCode,
     body: Annotated[CustomerFields, Body(openapi_examples={"customer": {"value": examples.CUSTOMER_FIELDS}})],
     if_match: IfMatch = None,
 ) -> CustomerRecord:
@@ -191,27 +215,35 @@ async def put_customer(
 
 
 @router.patch(
-    "/{customer_code:path}", summary="Change some fields of a customer",
+    "/{customer_code:path}",
+    summary="Change some fields of a customer",
     responses=problem_responses(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
 )
 async def patch_customer(
-    request: Request, response: Response, caller: Writer, services: ServicesDep, customer_code: CustomerCode,
+    request: Request,
+    response: Response,
+    caller: Writer,
+    services: ServicesDep,
+    customer_code: CustomerCode,
     body: Annotated[CustomerPatch, Body(openapi_examples={"change": {"value": examples.CUSTOMER_PATCH}})],
     if_match: IfMatch = None,
 ) -> CustomerRecord:
     """Merges: fields left out stay, null clears. Send the ETag as If-Match so that no other change is lost."""
     change = await _writer(request, caller, services).patch(
-        customer_code, lambda stored: body.apply(fields_of(stored)), if_match=if_match,
-        may_begin=functools.partial(
-            repository.is_known_from_sales, tenant_id=caller.tenant_id, code=customer_code
-        ),
+        customer_code,
+        lambda stored: body.apply(fields_of(stored)),
+        if_match=if_match,
+        may_begin=functools.partial(repository.is_known_from_sales, tenant_id=caller.tenant_id, code=customer_code),
     )
     return _stored(response, change.rows[0], change.ids)
 
 
 @router.delete(
-    "/{customer_code:path}", status_code=204, summary="Erase a customer",
-    responses=problem_responses(400, 401, 403, 404, 422, 425, 429, 503), dependencies=FRESH,
+    "/{customer_code:path}",
+    status_code=204,
+    summary="Erase a customer",
+    responses=problem_responses(400, 401, 403, 404, 422, 425, 429, 503),
+    dependencies=FRESH,
 )
 async def erase_customer(
     request: Request, caller: Writer, services: ServicesDep, customer_code: CustomerCode

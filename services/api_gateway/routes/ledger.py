@@ -26,8 +26,14 @@ SaleId = Annotated[Code, Path(description="the tenant's own id of the sale", exa
 
 @router.get("", summary="List sales, newest first", responses=READ_ERRORS, dependencies=FRESH)
 async def list_sales(
-    caller: Reader, services: ServicesDep, customer_code: Annotated[Code | None, Query()] = None,
-    channel: WordFilter = None, since: Since = None, until: Until = None, limit: Limit = 50, cursor: Cursor = None,
+    caller: Reader,
+    services: ServicesDep,
+    customer_code: Annotated[Code | None, Query()] = None,
+    channel: WordFilter = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[Sale]:
     """The ledger with returns and cancellations. Dates mean local days of the tenant, both included."""
     wanted = SaleFilter(customer_code, channel, since, until)

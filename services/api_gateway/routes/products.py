@@ -36,11 +36,16 @@ _PARSER = BatchParser(ProductBody, field="products", id_field="product_key")
 
 
 @router.post(
-    "", status_code=201, summary="Add a product",
+    "",
+    status_code=201,
+    summary="Add a product",
     responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
 )
 async def add_product(
-    request: Request, response: Response, caller: Writer, services: ServicesDep,
+    request: Request,
+    response: Response,
+    caller: Writer,
+    services: ServicesDep,
     body: Annotated[ProductBody, Body(openapi_examples={"product": {"value": examples.PRODUCT}})],
 ) -> Product:
     """Stores a new product; 409 when the key exists."""
@@ -50,12 +55,17 @@ async def add_product(
 
 
 @router.post(
-    "/bulk", summary="Add or replace up to 5,000 products", response_model=ProductsResult,
+    "/bulk",
+    summary="Add or replace up to 5,000 products",
+    response_model=ProductsResult,
     responses=problem_responses(400, 401, 403, 409, 413, 415, 422, 429, 503),
     openapi_extra=documented(ProductsBulk, {"bulk": {"products": [examples.PRODUCT]}}),
 )
 async def bulk_products(
-    request: Request, response: Response, caller: Writer, services: ServicesDep,
+    request: Request,
+    response: Response,
+    caller: Writer,
+    services: ServicesDep,
     atomic: Annotated[bool, Query(description="store all or nothing")] = False,
 ) -> ProductsResult:
     """Stores all good products in one transaction; a bad one rejects itself alone, with `atomic` it rejects all."""
@@ -72,13 +82,19 @@ async def bulk_products(
 
 
 @router.get(
-    "", summary="List and search products", dependencies=FRESH,
+    "",
+    summary="List and search products",
+    dependencies=FRESH,
     responses=problem_responses(400, 401, 403, 422, 425, 429, 503),
 )
 async def list_products(
-    caller: Reader, services: ServicesDep, q: Search = None, family: WordFilter = None,
+    caller: Reader,
+    services: ServicesDep,
+    q: Search = None,
+    family: WordFilter = None,
     active: Annotated[bool | None, Query(description="only active, or only inactive ones")] = None,
-    limit: Limit = 50, cursor: Cursor = None,
+    limit: Limit = 50,
+    cursor: Cursor = None,
 ) -> Page[Product]:
     """The catalogue, by key."""
     kind = cursor_kind("products", q, family, active)
@@ -93,12 +109,12 @@ async def list_products(
 
 
 @router.get(
-    "/{product_key:path}", summary="Get a product", dependencies=FRESH,
+    "/{product_key:path}",
+    summary="Get a product",
+    dependencies=FRESH,
     responses=problem_responses(400, 401, 403, 404, 422, 425, 429, 503),
 )
-async def get_product(
-    response: Response, caller: Reader, services: ServicesDep, product_key: ProductKey
-) -> Product:
+async def get_product(response: Response, caller: Reader, services: ServicesDep, product_key: ProductKey) -> Product:
     """One product as stored."""
     async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
         row = await master_data.get(connection, master_data.PRODUCT, caller.tenant_id, product_key)
@@ -109,14 +125,19 @@ async def get_product(
 
 
 @router.put(
-    "/{product_key:path}", summary="Create or replace a product",
+    "/{product_key:path}",
+    summary="Create or replace a product",
     responses={
         201: {"model": Product, "description": "Created"},
         **problem_responses(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
     },
 )
 async def put_product(
-    request: Request, response: Response, caller: Writer, services: ServicesDep, product_key: ProductKey,
+    request: Request,
+    response: Response,
+    caller: Writer,
+    services: ServicesDep,
+    product_key: ProductKey,
     body: Annotated[ProductFields, Body(openapi_examples={"product": {"value": examples.PRODUCT_FIELDS}})],
     if_match: IfMatch = None,
 ) -> Product:
@@ -129,11 +150,16 @@ async def put_product(
 
 
 @router.patch(
-    "/{product_key:path}", summary="Change some fields of a product",
+    "/{product_key:path}",
+    summary="Change some fields of a product",
     responses=problem_responses(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
 )
 async def patch_product(
-    request: Request, response: Response, caller: Writer, services: ServicesDep, product_key: ProductKey,
+    request: Request,
+    response: Response,
+    caller: Writer,
+    services: ServicesDep,
+    product_key: ProductKey,
     body: Annotated[ProductPatch, Body(openapi_examples={"change": {"value": examples.PRODUCT_PATCH}})],
     if_match: IfMatch = None,
 ) -> Product:
@@ -145,12 +171,12 @@ async def patch_product(
 
 
 @router.delete(
-    "/{product_key:path}", status_code=204, summary="Delete a product",
+    "/{product_key:path}",
+    status_code=204,
+    summary="Delete a product",
     responses=problem_responses(401, 403, 404, 422, 429, 503),
 )
-async def delete_product(
-    request: Request, caller: Writer, services: ServicesDep, product_key: ProductKey
-) -> Response:
+async def delete_product(request: Request, caller: Writer, services: ServicesDep, product_key: ProductKey) -> Response:
     """Takes a product out of the catalogue; what was sold of it then counts for the family `unknown`."""
     change = await _writer(request, caller, services).remove(product_key)
     response = Response(status_code=204)

@@ -13,9 +13,7 @@ router = APIRouter(prefix="/v1/rfm", tags=["rfm"])
 READ_ERRORS = problem_responses(400, 401, 403, 422, 425, 429, 503)
 
 
-@router.get(
-    "/distribution", summary="Customers by segment", responses=READ_ERRORS, dependencies=FRESH_SCORES
-)
+@router.get("/distribution", summary="Customers by segment", responses=READ_ERRORS, dependencies=FRESH_SCORES)
 async def distribution(caller: Reader, services: ServicesDep) -> Distribution:
     """All twelve segments with customers, share and net revenue."""
     async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:

@@ -76,9 +76,7 @@ router.routes.extend(_direct.routes)
         SalesBatch, {"batch": {"sales": [examples.SALE, examples.ANONYMOUS_SALE]}}, ndjson=SaleRecordedV1
     ),
 )
-async def record_batch(
-    request: Request, caller: Writer, services: ServicesDep, atomic: Atomic = False
-) -> Response:
+async def record_batch(request: Request, caller: Writer, services: ServicesDep, atomic: Atomic = False) -> Response:
     """Accepts many sales, as JSON or as NDJSON. A bad sale rejects itself alone; with `atomic` it rejects all.
 
     On 503 some of the sales may have been accepted: send the whole batch again, which is harmless.
@@ -110,8 +108,12 @@ async def record_return(request: Request, caller: Writer, services: ServicesDep,
     body = await parse(request, ReturnBody)
     payload = SaleReturnedV1.model_construct(sale_id=sale_id, **dict(body))
     event_id, message = fact(
-        RETURNED, caller.tenant_id, body.customer_code or sale_id, payload,
-        subject=body.return_id, request_id=context_of(request.scope).request_id,
+        RETURNED,
+        caller.tenant_id,
+        body.customer_code or sale_id,
+        payload,
+        subject=body.return_id,
+        request_id=context_of(request.scope).request_id,
     )
     answer = {"sale_id": sale_id, "return_id": body.return_id, "event_id": event_id}
     return await _publish(services, RETURNED, [message], answer)
@@ -125,29 +127,33 @@ async def record_return(request: Request, caller: Writer, services: ServicesDep,
     responses=problem_responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503),
     openapi_extra=documented(CancellationBody, {"cancellation": examples.CANCELLATION}),
 )
-async def record_cancellation(
-    request: Request, caller: Writer, services: ServicesDep, sale_id: SaleId
-) -> Response:
+async def record_cancellation(request: Request, caller: Writer, services: ServicesDep, sale_id: SaleId) -> Response:
     """Accepts that a sale is void as a whole, also before it arrives. A sale is cancelled at most once."""
     body = await parse(request, CancellationBody)
     payload = SaleCancelledV1.model_construct(sale_id=sale_id, **dict(body))
     event_id, message = fact(
-        CANCELLED, caller.tenant_id, body.customer_code or sale_id, payload,
-        subject=sale_id, request_id=context_of(request.scope).request_id,
+        CANCELLED,
+        caller.tenant_id,
+        body.customer_code or sale_id,
+        payload,
+        subject=sale_id,
+        request_id=context_of(request.scope).request_id,
     )
     return await _publish(services, CANCELLED, [message], {"sale_id": sale_id, "event_id": event_id})
 
 
 def _recorded(caller: Caller, sale: SaleRecordedV1, request_id: str) -> tuple[str, Message]:
     return fact(
-        RECORDED, caller.tenant_id, sale.customer_code or sale.sale_id, sale,
-        subject=sale.sale_id, request_id=request_id,
+        RECORDED,
+        caller.tenant_id,
+        sale.customer_code or sale.sale_id,
+        sale,
+        subject=sale.sale_id,
+        request_id=request_id,
     )
 
 
-async def _publish(
-    services: Services, type_: str, messages: Sequence[Message], answer: dict[str, Any]
-) -> Response:
+async def _publish(services: Services, type_: str, messages: Sequence[Message], answer: dict[str, Any]) -> Response:
     acknowledged = await services.producer.publish_many(messages) if messages else []
     _accepted[type_].inc(len(messages))
     token = consistency_token.of_records(acknowledged)

@@ -57,16 +57,16 @@ async def status(request: Request, services: ServicesDep) -> Status:
     return Status(version=request.app.version, workers={"rfm_worker": worker_status(applied, ends, datetime.now(UTC))})
 
 
-def worker_status(
-    applied: dict[Place, Applied] | None, ends: dict[Place, int] | None, now: datetime
-) -> WorkerStatus:
+def worker_status(applied: dict[Place, Applied] | None, ends: dict[Place, int] | None, now: datetime) -> WorkerStatus:
     """The status that follows from applied offsets and ends of the log; None stands for what cannot be known."""
     done = applied or {}
     last = max((at.applied_at for at in done.values()), default=None)
     places = sorted(set(done) | set(ends or {}))
     partitions = [
         PartitionStatus(
-            topic=place[0], partition=place[1], applied=done[place].next_offset if place in done else 0,
+            topic=place[0],
+            partition=place[1],
+            applied=done[place].next_offset if place in done else 0,
             end=None if ends is None else ends.get(place),
         )
         for place in places

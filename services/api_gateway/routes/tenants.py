@@ -56,7 +56,9 @@ async def settings(caller: Reader, services: ServicesDep) -> SettingsView:
 
 
 @router.get(
-    "/tenants/current/settings/history", response_model=Page[SettingsView], responses=_LIST,
+    "/tenants/current/settings/history",
+    response_model=Page[SettingsView],
+    responses=_LIST,
     summary="Who changed settings, and when",
 )
 async def settings_history(
@@ -151,7 +153,11 @@ async def get_tenant(tenant_id: UUID, _operator: OperatorDep, services: Services
 
 @router.patch("/tenants/{tenant_id}", response_model=TenantView, responses=_WRITE, summary="Change a tenant (operator)")
 async def change_tenant(
-    tenant_id: UUID, body: TenantChange, request: Request, response: Response, operator: OperatorDep,
+    tenant_id: UUID,
+    body: TenantChange,
+    request: Request,
+    response: Response,
+    operator: OperatorDep,
     services: ServicesDep,
 ) -> TenantView:
     """Renames it, or opens a closed one again; an erased one stays erased (409)."""

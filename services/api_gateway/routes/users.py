@@ -24,7 +24,9 @@ _WRITE = problem_responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 
 
 @router.get(
-    "/users", response_model=Page[UserView], responses=problem_responses(400, 401, 403, 422, 429, 503),
+    "/users",
+    response_model=Page[UserView],
+    responses=problem_responses(400, 401, 403, 422, 429, 503),
     summary="List people",
 )
 async def list_users(
@@ -106,9 +108,7 @@ async def _find(connection: AsyncConnection, user_id: UUID) -> Account:
     return account
 
 
-async def _find_to_change(
-    connection: AsyncConnection, caller: Caller, user_id: UUID, *, stays_owner: bool
-) -> Account:
+async def _find_to_change(connection: AsyncConnection, caller: Caller, user_id: UUID, *, stays_owner: bool) -> Account:
     """The account, locked. Owners are locked first and in one order, so that two cannot demote each other at once.
 
     Raises:

@@ -225,15 +225,16 @@ def _profile(row: Any | None) -> Profile:
     if row is None:
         nothing = Budget(band=None, typical=None, low=None, high=None)
         return Profile(
-            average_basket=None, preferred_families=[], budget=nothing, usual_interval_days=None,
+            average_basket=None,
+            preferred_families=[],
+            budget=nothing,
+            usual_interval_days=None,
             next_order_expected_at=None,
         )
     return Profile(
         average_basket=row.average_basket,
         preferred_families=row.preferred_families or [],
-        budget=Budget(
-            band=row.budget_band, typical=row.budget_typical, low=row.budget_low, high=row.budget_high
-        ),
+        budget=Budget(band=row.budget_band, typical=row.budget_typical, low=row.budget_low, high=row.budget_high),
         usual_interval_days=row.usual_interval_days,
         next_order_expected_at=row.next_order_expected_at,
     )
@@ -246,8 +247,10 @@ def record_of(row: Any) -> CustomerRecord:
 
 def fields_of(row: Any | None) -> CustomerFields:
     """The fields of a row that people may change; none for a customer without master data."""
-    return CustomerFields() if row is None else CustomerFields.model_validate(
-        {name: getattr(row, name) for name in IDENTITY}
+    return (
+        CustomerFields()
+        if row is None
+        else CustomerFields.model_validate({name: getattr(row, name) for name in IDENTITY})
     )
 
 

@@ -42,9 +42,7 @@ def _when(value: Any) -> Any:
 
 
 def _refuse() -> Any:
-    raise PydanticCustomError(
-        "when", "must be a date, or a time with an offset, between 1900-01-01 and 2099-12-31"
-    )
+    raise PydanticCustomError("when", "must be a date, or a time with an offset, between 1900-01-01 and 2099-12-31")
 
 
 When = Annotated[AwareDatetime | date, BeforeValidator(_when)]
@@ -62,5 +60,14 @@ def cursor_kind(name: str, *filters: object) -> str:
 
 
 __all__ = [
-    "CustomerCode", "IfMatch", "Moment", "ProductKey", "Search", "Since", "Until", "When", "WordFilter", "cursor_kind",
+    "CustomerCode",
+    "IfMatch",
+    "Moment",
+    "ProductKey",
+    "Search",
+    "Since",
+    "Until",
+    "When",
+    "WordFilter",
+    "cursor_kind",
 ]

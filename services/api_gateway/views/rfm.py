@@ -65,7 +65,10 @@ def distribution_of(counts: Mapping[str, Any], cutoffs: Any | None) -> Distribut
         customers, revenue = (row.customers, row.revenue) if row is not None else (0, Decimal(0))
         segments.append(
             SegmentShare(
-                segment=key, name=NAMES[key], customers=customers, revenue=revenue,
+                segment=key,
+                name=NAMES[key],
+                customers=customers,
+                revenue=revenue,
                 share=round(customers / total, 4) if total else 0.0,
             )
         )
@@ -80,7 +83,5 @@ def distribution_of(counts: Mapping[str, Any], cutoffs: Any | None) -> Distribut
 def cutoffs_of(row: Any | None, method: str) -> Cutoffs:
     """The cut-offs, from their row; `method` is the tenant's setting, for as long as there is no row."""
     if row is None:
-        return Cutoffs(
-            method=method, reference_date=None, computed_at=None, recency_days=[], frequency=[], monetary=[]
-        )
+        return Cutoffs(method=method, reference_date=None, computed_at=None, recency_days=[], frequency=[], monetary=[])
     return Cutoffs.model_validate(row, from_attributes=True)

@@ -115,9 +115,7 @@ class Sale(BaseModel):
 
 def sale_of(row: Any, returns: Sequence[Any], cancellation: Any | None) -> Sale:
     """One sale, from its row of the ledger (lines as parallel arrays) and those of its returns and cancellation."""
-    lines = zip(
-        row.product_keys, row.labels, row.quantities, row.unit_prices, row.discounts, row.amounts, strict=True
-    )
+    lines = zip(row.product_keys, row.labels, row.quantities, row.unit_prices, row.discounts, row.amounts, strict=True)
     names = tuple(LineView.model_fields)
     return Sale(
         sale_id=row.sale_id,
@@ -129,9 +127,9 @@ def sale_of(row: Any, returns: Sequence[Any], cancellation: Any | None) -> Sale:
         gross=row.gross,
         net=row.net,
         returns=[_return_of(found) for found in returns],
-        cancellation=None if cancellation is None else CancellationView(
-            cancelled_at=cancellation.cancelled_at, reason=cancellation.reason
-        ),
+        cancellation=None
+        if cancellation is None
+        else CancellationView(cancelled_at=cancellation.cancelled_at, reason=cancellation.reason),
         metadata=row.metadata or {},
     )
 

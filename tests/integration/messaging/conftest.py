@@ -108,16 +108,27 @@ class Workers:
     running: AsyncExitStack
 
     async def start(
-        self, *, limits: Limits | None = None, settings: ConsumerSettings | None = None,
-        writer: DeadLetterWriter | None = None, ledger: Ledger | None = None,
+        self,
+        *,
+        limits: Limits | None = None,
+        settings: ConsumerSettings | None = None,
+        writer: DeadLetterWriter | None = None,
+        ledger: Ledger | None = None,
     ) -> WorkerConsumer:
         delivery = BatchDelivery(
-            decode=decode, apply=(ledger or self.ledger).apply, limits=limits,
+            decode=decode,
+            apply=(ledger or self.ledger).apply,
+            limits=limits,
             dead_letters=writer or DeadLetterWriter(self.producer, SERVICE),
         )
         consumer = WorkerConsumer(
-            self.bootstrap, service=SERVICE, topics=[SALES], delivery=delivery, prefix=self.prefix,
-            settings=settings, on_fatal=lambda _error: self.fatal.set(),
+            self.bootstrap,
+            service=SERVICE,
+            topics=[SALES],
+            delivery=delivery,
+            prefix=self.prefix,
+            settings=settings,
+            on_fatal=lambda _error: self.fatal.set(),
         )
         self.fatal = asyncio.Event()
         self.running.push_async_callback(consumer.broker.stop)

@@ -13,12 +13,15 @@ from tests.integration.messaging.conftest import WAIT_S, read, sales
 IMPATIENT = Limits(retry_budget_s=1.0, first_backoff_s=0.05, longest_backoff_s=0.2)
 
 
-async def test_a_poison_record_goes_to_the_dead_letter_topic_and_the_rest_is_applied(stack, topic_prefix, producer,
-                                                                                   workers, ledger):
-    placed = await producer.publish_many([
-        *sales(["a", b"\xff not text", "b", "bad for the database", "c"]),
-        Message("sales", b"tenant:1", b"d", [("odd", b"\xff\xfe"), ("null", None)]),
-    ])
+async def test_a_poison_record_goes_to_the_dead_letter_topic_and_the_rest_is_applied(
+    stack, topic_prefix, producer, workers, ledger
+):
+    placed = await producer.publish_many(
+        [
+            *sales(["a", b"\xff not text", "b", "bad for the database", "c"]),
+            Message("sales", b"tenant:1", b"d", [("odd", b"\xff\xfe"), ("null", None)]),
+        ]
+    )
     worker = await workers.start()
     await ledger.until({"a", "b", "c", "d"})
     dead = sorted(await read(stack.kafka_bootstrap, f"{topic_prefix}sales.dead", 2), key=lambda r: r.value)
@@ -26,7 +29,8 @@ async def test_a_poison_record_goes_to_the_dead_letter_topic_and_the_rest_is_app
     origins = [dict(record.headers) for record in dead]
     assert [record.value for record in dead] == [b"bad for the database", b"\xff not text"]
     assert [(o["dead_reason"], o["dead_detail"]) for o in origins] == [
-        (b"data_error", b"sqlstate 23514 (ledger_value_check)"), (b"invalid_payload", b"body: not_utf8")
+        (b"data_error", b"sqlstate 23514 (ledger_value_check)"),
+        (b"invalid_payload", b"body: not_utf8"),
     ]
     assert [(int(o["dead_partition"]), int(o["dead_offset"])) for o in origins] == [placed[3][1:], placed[1][1:]]
     assert [record.key for record in dead] == [b"tenant:3", b"tenant:1"]
@@ -53,8 +57,9 @@ class WatchedWriter(DeadLetterWriter):
             raise
 
 
-async def test_nothing_is_committed_while_the_dead_letter_topic_cannot_be_written(stack, topic_prefix, workers,
-                                                                                ledger, producer, delete_topic):
+async def test_nothing_is_committed_while_the_dead_letter_topic_cannot_be_written(
+    stack, topic_prefix, workers, ledger, producer, delete_topic
+):
     await delete_topic(f"{topic_prefix}sales.dead")
     producer._deadline_s = 0.5
     await producer.publish_many(sales(["a", b"\xff", "b"]))

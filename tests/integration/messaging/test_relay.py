@@ -76,8 +76,9 @@ async def test_a_rolled_back_change_publishes_nothing(rfm_engine, producer):
     assert await rows(rfm_engine) == {}
 
 
-async def test_each_key_is_published_in_the_order_of_its_changes_with_its_place(stack, topic_prefix, producer,
-                                                                               rfm_engine, start_relay):
+async def test_each_key_is_published_in_the_order_of_its_changes_with_its_place(
+    stack, topic_prefix, producer, rfm_engine, start_relay
+):
     messages = [*changes(2500), Message("customers", b"tenant:gone", None, [])]
     ids = []
     for start in range(0, len(messages), 400):
@@ -106,8 +107,9 @@ async def test_the_relay_is_woken_by_a_commit_of_another_process(rfm_engine, pro
     assert loop.time() - started < 2.0
 
 
-async def test_a_second_relay_takes_over_when_the_first_loses_its_connection(stack, topic_prefix, producer, rfm_engine,
-                                                                             admin_engine, start_relay, monkeypatch):
+async def test_a_second_relay_takes_over_when_the_first_loses_its_connection(
+    stack, topic_prefix, producer, rfm_engine, admin_engine, start_relay, monkeypatch
+):
     monkeypatch.setattr(outbox, "TAKEOVER_PAUSE_S", 0.2)
     relays = [await start_relay(producer) for _ in range(2)]
     messages = changes(60)
@@ -115,10 +117,12 @@ async def test_a_second_relay_takes_over_when_the_first_loses_its_connection(sta
         await append(rfm_engine, messages[start : start + 10])
         await all_published(rfm_engine, start + 10)
         async with admin_engine.begin() as connection:
-            ended = await connection.scalar(text(
-                "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and granted "
-                "and database = (select oid from pg_database where datname = current_database())"
-            ))
+            ended = await connection.scalar(
+                text(
+                    "select count(pg_terminate_backend(pid)) from pg_locks where locktype = 'advisory' and granted "
+                    "and database = (select oid from pg_database where datname = current_database())"
+                )
+            )
         assert ended == 1
     for relay in relays:
         assert await relay.check() is None
@@ -145,10 +149,12 @@ async def test_rows_wait_while_the_broker_is_away(rfm_engine, stack, topic_prefi
 async def test_what_was_published_long_ago_is_deleted(rfm_engine, admin_engine, producer, start_relay):
     await append(rfm_engine, changes(2))
     async with admin_engine.begin() as connection:
-        await connection.execute(text(
-            f"update {SCHEMA}.outbox set published_at = now() - interval '8 days' where id = "
-            f"(select min(id) from {SCHEMA}.outbox)"
-        ))
+        await connection.execute(
+            text(
+                f"update {SCHEMA}.outbox set published_at = now() - interval '8 days' where id = "
+                f"(select min(id) from {SCHEMA}.outbox)"
+            )
+        )
     await start_relay(producer)
 
     async def old_one_gone() -> bool:

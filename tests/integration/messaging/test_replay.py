@@ -37,7 +37,8 @@ async def test_replaying_one_reason_leaves_the_others_waiting(stack, topic_prefi
     letters = DeadLetters(stack.kafka_bootstrap, "sales", prefix=topic_prefix)
     assert await letters.replay(producer, [DeadReason.DATA_ERROR]) == 2
     assert [letter.reason for letter in await letters.waiting()] == [
-        DeadReason.INVALID_PAYLOAD, DeadReason.UNKNOWN_TYPE
+        DeadReason.INVALID_PAYLOAD,
+        DeadReason.UNKNOWN_TYPE,
     ]
     assert await letters.replay(producer) == 2
 

@@ -28,8 +28,13 @@ def test_the_origin_and_the_reason_are_in_the_headers():
     record = Record("sales", 3, 42, b"k", b"secret", [("ce_id", b"1")], 0)
     message = dead_message(Dead(record, DeadReason.INVALID_PAYLOAD, "lines.0.amount: finite_number"), "rfm_worker", AT)
     assert dict(message.headers) == {
-        "ce_id": b"1", "dead_reason": b"invalid_payload", "dead_detail": b"lines.0.amount: finite_number",
-        "dead_topic": b"sales", "dead_partition": b"3", "dead_offset": b"42", "dead_service": b"rfm_worker",
+        "ce_id": b"1",
+        "dead_reason": b"invalid_payload",
+        "dead_detail": b"lines.0.amount: finite_number",
+        "dead_topic": b"sales",
+        "dead_partition": b"3",
+        "dead_offset": b"42",
+        "dead_service": b"rfm_worker",
         "dead_at": b"2026-11-24T03:00:00+00:00",
     }
 

@@ -40,8 +40,13 @@ class Worker:
         self.now = 0.0
         self.named = named
         self.delivery = BatchDelivery(
-            decode=decode, apply=self.apply, dead_letters=self, limits=limits or Limits(max_dead_run=dead_limit),
-            clock=lambda: self.now, sleep=self.sleep, jitter=lambda: 0.0,
+            decode=decode,
+            apply=self.apply,
+            dead_letters=self,
+            limits=limits or Limits(max_dead_run=dead_limit),
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            jitter=lambda: 0.0,
         )
 
     async def apply(self, items, following):
@@ -80,7 +85,8 @@ async def test_what_cannot_be_decoded_is_dead_lettered_and_the_rest_applied():
     assert following == worker.offsets == {("sales", 0): 4}
     assert worker.applied == [b"a", b"b"]
     assert [(d.record.offset, d.reason) for d in worker.dead] == [
-        (1, DeadReason.INVALID_PAYLOAD), (2, DeadReason.UNDECODABLE)
+        (1, DeadReason.INVALID_PAYLOAD),
+        (2, DeadReason.UNDECODABLE),
     ]
 
 

@@ -31,15 +31,33 @@ def wrapped(error: Exception) -> Exception:
     return outer
 
 
-BY_DATA = [asyncpg.DataError("x"), asyncpg.CheckViolationError("x"), asyncpg.NotNullViolationError("x"),
-           asyncpg.NumericValueOutOfRangeError("x"), asyncpg.ProgramLimitExceededError("x")]
-OUTAGES = [asyncpg.ConnectionDoesNotExistError("x"), asyncpg.AdminShutdownError("x"),
-           asyncpg.CannotConnectNowError("x"), asyncpg.TooManyConnectionsError("x"),
-           asyncpg.DeadlockDetectedError("x"), asyncpg.SerializationError("x"), asyncpg.LockNotAvailableError("x"),
-           asyncpg.QueryCanceledError("x"), asyncpg.DiskFullError("x"), asyncpg.InvalidCachedStatementError("x"),
-           asyncpg.InterfaceError("connection is closed")]
-MISTAKES = [asyncpg.UndefinedTableError("x"), asyncpg.PostgresSyntaxError("x"), asyncpg.InsufficientPrivilegeError("x"),
-            asyncpg.InvalidPasswordError("x"), asyncpg.InFailedSQLTransactionError("x")]
+BY_DATA = [
+    asyncpg.DataError("x"),
+    asyncpg.CheckViolationError("x"),
+    asyncpg.NotNullViolationError("x"),
+    asyncpg.NumericValueOutOfRangeError("x"),
+    asyncpg.ProgramLimitExceededError("x"),
+]
+OUTAGES = [
+    asyncpg.ConnectionDoesNotExistError("x"),
+    asyncpg.AdminShutdownError("x"),
+    asyncpg.CannotConnectNowError("x"),
+    asyncpg.TooManyConnectionsError("x"),
+    asyncpg.DeadlockDetectedError("x"),
+    asyncpg.SerializationError("x"),
+    asyncpg.LockNotAvailableError("x"),
+    asyncpg.QueryCanceledError("x"),
+    asyncpg.DiskFullError("x"),
+    asyncpg.InvalidCachedStatementError("x"),
+    asyncpg.InterfaceError("connection is closed"),
+]
+MISTAKES = [
+    asyncpg.UndefinedTableError("x"),
+    asyncpg.PostgresSyntaxError("x"),
+    asyncpg.InsufficientPrivilegeError("x"),
+    asyncpg.InvalidPasswordError("x"),
+    asyncpg.InFailedSQLTransactionError("x"),
+]
 
 
 @pytest.mark.parametrize("wrap", [lambda e: e, wrapped], ids=["driver", "sqlalchemy"])
@@ -56,10 +74,19 @@ def test_an_outage_of_the_database_is_never_poison(error, wrap):
     assert isinstance(classify(wrap(error)), IsTransient)
 
 
-@pytest.mark.parametrize("error", [
-    ConnectionRefusedError(), TimeoutError(), OSError("Multiple exceptions: connect failed"), PoolTimeoutError("x"),
-    KafkaConnectionError("x"), BrokerUnavailable("x"), asyncio.IncompleteReadError(b"", 1),
-], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [
+        ConnectionRefusedError(),
+        TimeoutError(),
+        OSError("Multiple exceptions: connect failed"),
+        PoolTimeoutError("x"),
+        KafkaConnectionError("x"),
+        BrokerUnavailable("x"),
+        asyncio.IncompleteReadError(b"", 1),
+    ],
+    ids=lambda e: type(e).__name__,
+)
 def test_an_outage_of_the_network_or_broker_is_never_poison(error):
     assert isinstance(classify(error), IsTransient)
 
@@ -70,8 +97,11 @@ def test_a_mistake_in_code_or_deployment_is_fatal(error, wrap):
     assert isinstance(classify(wrap(error)), IsFatal)
 
 
-@pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AttributeError("x"), FileNotFoundError("x"),
-                                   MemoryError(), Fatal("x")], ids=lambda e: type(e).__name__)
+@pytest.mark.parametrize(
+    "error",
+    [KeyError("x"), TypeError("x"), AttributeError("x"), FileNotFoundError("x"), MemoryError(), Fatal("x")],
+    ids=lambda e: type(e).__name__,
+)
 def test_what_is_not_known_is_fatal(error):
     assert isinstance(classify(error), IsFatal)
 

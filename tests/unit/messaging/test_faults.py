@@ -12,8 +12,14 @@ from shared.messaging.faults import POINTS
 
 def run(code: str, point: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "IACRM_FAULT_POINT": point}
-    return subprocess.run([sys.executable, "-c", f"from shared.messaging import faults; {code}; print('alive')"],
-                          env=environment, check=False, capture_output=True, text=True, timeout=60)
+    return subprocess.run(
+        [sys.executable, "-c", f"from shared.messaging import faults; {code}; print('alive')"],
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 @pytest.mark.parametrize("point", sorted(POINTS))

@@ -40,7 +40,8 @@ async def test_one_failing_check_is_503_and_says_which():
     health.add_ready("broker", ill)
     assert await ask(health.asgi_live()) == (200, {"status": "ok", "checks": {"relay": "ok"}})
     assert await ask(health.asgi_ready()) == (
-        503, {"status": "failing", "checks": {"relay": "ok", "broker": "the broker is away"}}
+        503,
+        {"status": "failing", "checks": {"relay": "ok", "broker": "the broker is away"}},
     )
 
 

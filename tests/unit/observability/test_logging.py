@@ -38,8 +38,15 @@ def output(env: str) -> str:
 def test_production_writes_one_json_object_per_line_with_the_ids_of_the_request():
     lines = [json.loads(line) for line in output("production").splitlines()]
     assert lines[0] | {"timestamp": ""} == {
-        "event": "sale accepted", "records": 3, "email": HIDDEN, "request_id": "r-1", "tenant_id": "t-1",
-        "level": "info", "logger": "a", "service": "gateway", "timestamp": "",
+        "event": "sale accepted",
+        "records": 3,
+        "email": HIDDEN,
+        "request_id": "r-1",
+        "tenant_id": "t-1",
+        "level": "info",
+        "logger": "a",
+        "service": "gateway",
+        "timestamp": "",
     }
     assert lines[1]["event"] == "lost node 1"
     assert lines[1]["logger"] == "aiokafka.consumer"
@@ -55,8 +62,24 @@ def test_an_exception_is_logged_without_the_row_that_caused_it(env):
     assert "Main Street" not in written
 
 
-@pytest.mark.parametrize("name", ["password", "gateway_db_password", "access_token", "Authorization", "api_key",
-                                  "email", "e_mail", "first_name", "name", "phone", "address", "value", "body"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "password",
+        "gateway_db_password",
+        "access_token",
+        "Authorization",
+        "api_key",
+        "email",
+        "e_mail",
+        "first_name",
+        "name",
+        "phone",
+        "address",
+        "value",
+        "body",
+    ],
+)
 def test_a_field_with_a_telling_name_is_hidden_whatever_it_holds(name):
     assert redact(None, "", {"event": "x", name: "Jane"})[name] == HIDDEN
     assert redact(None, "", {"event": "x", "nested": {name: "Jane"}})["nested"][name] == HIDDEN
@@ -68,11 +91,17 @@ def test_a_harmless_field_is_kept(name):
     assert redact(None, "", {"event": "x", name: value})[name] == value
 
 
-@pytest.mark.parametrize("text", [
-    "Bearer abc.def-ghi", "eyJhbGciOi.eyJzdWIi.c2ln", "jane.doe+x@mail.example.com",
-    "postgresql+asyncpg://iacrm_rfm:hunter2@localhost/iacrm", "1 error [type=x, input_value='Jane', input_type=str]",
-    "[SQL: insert]\n[parameters: ('Jane', 'hunter2')]",
-])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Bearer abc.def-ghi",
+        "eyJhbGciOi.eyJzdWIi.c2ln",
+        "jane.doe+x@mail.example.com",
+        "postgresql+asyncpg://iacrm_rfm:hunter2@localhost/iacrm",
+        "1 error [type=x, input_value='Jane', input_type=str]",
+        "[SQL: insert]\n[parameters: ('Jane', 'hunter2')]",
+    ],
+)
 def test_credentials_and_contents_are_taken_out_of_texts(text):
     cleaned = scrub(f"before {text} after")
     assert HIDDEN in cleaned
@@ -80,8 +109,14 @@ def test_credentials_and_contents_are_taken_out_of_texts(text):
         assert secret not in cleaned
 
 
-@given(st.dictionaries(st.text(max_size=10), st.recursive(st.none() | st.text() | st.binary() | st.integers(),
-                                                          lambda inner: st.lists(inner) | st.tuples(inner, inner))))
+@given(
+    st.dictionaries(
+        st.text(max_size=10),
+        st.recursive(
+            st.none() | st.text() | st.binary() | st.integers(), lambda inner: st.lists(inner) | st.tuples(inner, inner)
+        ),
+    )
+)
 def test_redaction_takes_whatever_it_is_given(event):
     redact(None, "", dict(event))
 

@@ -189,9 +189,7 @@ async def test_a_closed_tenant_is_erased_after_its_grace_period_and_leaves_tombs
     assert "Ana" not in str(stored).replace("Shop of ana", "")
     last = (await events(admin_engine))[-1]
     assert (last["tenant_id"], last["status"], last["version"]) == (made["tenant_id"], "erased", 3)
-    answer = await gateway.http.patch(
-        f"/v1/tenants/{made['tenant_id']}", headers=operator, json={"status": "active"}
-    )
+    answer = await gateway.http.patch(f"/v1/tenants/{made['tenant_id']}", headers=operator, json={"status": "active"})
     assert answer.status_code == 409
 
 

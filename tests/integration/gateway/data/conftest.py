@@ -57,10 +57,23 @@ class Worker:
     async def sale(self, tenant: Tenant, sale_id: str, **columns: Any) -> None:
         """Adds a sale of one line to the ledger."""
         row = {
-            "sale_id": sale_id, "recorded": True, "customer_code": None, "sold_at": datetime(2026, 11, 20, tzinfo=UTC),
-            "day": date(2026, 11, 20), "channel": "store", "currency": "EUR", "gross": Decimal(10), "net": Decimal(10),
-            "product_keys": ["P"], "labels": [None], "quantities": [Decimal(1)], "unit_prices": [Decimal(10)],
-            "discounts": [Decimal(0)], "amounts": [Decimal(10)], "metadata": {}, **columns,
+            "sale_id": sale_id,
+            "recorded": True,
+            "customer_code": None,
+            "sold_at": datetime(2026, 11, 20, tzinfo=UTC),
+            "day": date(2026, 11, 20),
+            "channel": "store",
+            "currency": "EUR",
+            "gross": Decimal(10),
+            "net": Decimal(10),
+            "product_keys": ["P"],
+            "labels": [None],
+            "quantities": [Decimal(1)],
+            "unit_prices": [Decimal(10)],
+            "discounts": [Decimal(0)],
+            "amounts": [Decimal(10)],
+            "metadata": {},
+            **columns,
         }
         await self.insert("sale", tenant, row)
 
@@ -109,8 +122,13 @@ class Gateway:
 async def running(database: Database, kafka: str, prefix: str, **settings: Any) -> AsyncIterator[Gateway]:
     """A gateway from its settings, started and stopped."""
     chosen = GatewaySettings(
-        database_url=database.gateway_url, kafka_bootstrap=kafka, topic_prefix=prefix,
-        password_time_cost=1, password_memory_kib=8192, registrations_per_address=10**6, **settings,
+        database_url=database.gateway_url,
+        kafka_bootstrap=kafka,
+        topic_prefix=prefix,
+        password_time_cost=1,
+        password_memory_kib=8192,
+        registrations_per_address=10**6,
+        **settings,
     )
     app = create_app(chosen)
     async with app.router.lifespan_context(app):
@@ -150,6 +168,7 @@ async def gateway(shared_database: Database, stack: Stack, shared_prefix: str) -
     async with running(shared_database, stack.kafka_bootstrap, shared_prefix) as one:
         # Connections that are made on first use belong to the gateway, not to the test that comes first.
         async with one.client() as client:
+
             async def settled() -> bool:
                 return (await client.get("/health/ready")).status_code == 200
 

@@ -15,8 +15,13 @@ from tests.integration.gateway.data.conftest import Gateway, Tenant, Worker, fie
 from tests.stack import Stack
 
 ANA = {
-    "first_name": "Ana", "last_name": "Ruiz", "email": "ana@example.org", "language": "fr", "tags": ["club"],
-    "birth_date": "1990-02-03", "attributes": {"store": "Lyon"},
+    "first_name": "Ana",
+    "last_name": "Ruiz",
+    "email": "ana@example.org",
+    "language": "fr",
+    "tags": ["club"],
+    "birth_date": "1990-02-03",
+    "attributes": {"store": "Lyon"},
     "consents": {"email": {"status": "opted_in", "at": "2026-01-05T09:00:00+01:00", "source": "import"}},
 }
 
@@ -40,18 +45,37 @@ async def test_the_shape_of_a_customer(tenant: Tenant, worker: Worker) -> None:
     moment = datetime(2026, 11, 11, 9, 30, tzinfo=UTC)
     await worker.execute(
         "insert into rfm.tenant (tenant_id, timezone, currency, version) values (:id, 'Europe/Paris', 'EUR', 1) "
-        "on conflict do nothing", id=tenant.id,
+        "on conflict do nothing",
+        id=tenant.id,
     )
     await worker.customer(
-        tenant, "C-1", frequency=7, monetary=Decimal("431.2"), r=5, f=4, m=4, segment="champions",
-        first_order_at=moment, last_order_at=moment, last_order_day=date(2026, 11, 11), segment_since=moment,
+        tenant,
+        "C-1",
+        frequency=7,
+        monetary=Decimal("431.2"),
+        r=5,
+        f=4,
+        m=4,
+        segment="champions",
+        first_order_at=moment,
+        last_order_at=moment,
+        last_order_day=date(2026, 11, 11),
+        segment_since=moment,
     )
     quarter = [Decimal(1)] * 4
     await worker.insert(
-        "cutoffs", tenant,
-        {"method": "quintile", "reference_date": date(2026, 11, 23), "customers": 1, "recency_days": quarter,
-         "frequency": quarter, "monetary": quarter, "average_basket": [Decimal(1), Decimal(100)],
-         "computed_at": moment},
+        "cutoffs",
+        tenant,
+        {
+            "method": "quintile",
+            "reference_date": date(2026, 11, 23),
+            "customers": 1,
+            "recency_days": quarter,
+            "frequency": quarter,
+            "monetary": quarter,
+            "average_basket": [Decimal(1), Decimal(100)],
+            "computed_at": moment,
+        },
     )
     await worker.sale(tenant, "S-1", customer_code="C-1", sold_at=moment, day=date(2026, 11, 11))
     answer = await tenant.get("/customers/C-1")
@@ -62,15 +86,27 @@ async def test_the_shape_of_a_customer(tenant: Tenant, worker: Worker) -> None:
     assert found["phone"] is None
     assert found["consents"]["sms"] is None
     assert found["rfm"] == {
-        "recency_days": 12, "frequency": 7, "monetary": "431.20", "r": 5, "f": 4, "m": 4, "rfm_code": "544",
-        "rfm_score": 13, "segment": "champions", "segment_since": "2026-11-11T09:30:00Z",
-        "first_order_at": "2026-11-11T09:30:00Z", "last_order_at": "2026-11-11T09:30:00Z",
-        "reference_date": "2026-11-23", "cutoffs_at": "2026-11-11T09:30:00Z",
+        "recency_days": 12,
+        "frequency": 7,
+        "monetary": "431.20",
+        "r": 5,
+        "f": 4,
+        "m": 4,
+        "rfm_code": "544",
+        "rfm_score": 13,
+        "segment": "champions",
+        "segment_since": "2026-11-11T09:30:00Z",
+        "first_order_at": "2026-11-11T09:30:00Z",
+        "last_order_at": "2026-11-11T09:30:00Z",
+        "reference_date": "2026-11-23",
+        "cutoffs_at": "2026-11-11T09:30:00Z",
     }
     assert found["profile"] == {
-        "average_basket": "61.60", "preferred_families": [],
+        "average_basket": "61.60",
+        "preferred_families": [],
         "budget": {"band": "medium", "typical": "10.00", "low": "10.00", "high": "10.00"},
-        "usual_interval_days": None, "next_order_expected_at": None,
+        "usual_interval_days": None,
+        "next_order_expected_at": None,
     }
     assert found["next_best_action"] is None
 
@@ -167,14 +203,21 @@ async def people(tenant: Tenant, worker: Worker) -> None:
     for number, name in enumerate(["Ana", "ÉLODIE", "Bob", "Ann", None, "100%_x"]):
         ordered = number > 0
         await worker.customer(
-            tenant, f"C{number}", first_name=name, email=f"{number}@example.org", tags=[] if number % 2 else ["even"],
-            frequency=number, monetary=Decimal(number * 10), segment="loyal" if ordered else "prospect",
+            tenant,
+            f"C{number}",
+            first_name=name,
+            email=f"{number}@example.org",
+            tags=[] if number % 2 else ["even"],
+            frequency=number,
+            monetary=Decimal(number * 10),
+            segment="loyal" if ordered else "prospect",
             last_order_at=datetime(2026, 11, number, tzinfo=UTC) if ordered else None,
         )
     await worker.insert("product", tenant, {"product_key": "P", "family": "Shelves"})
     weights = {"orders": 1, "units": Decimal(1), "amount": Decimal(5), "spend_weight": Decimal(1)}
     await worker.insert(
-        "customer_product", tenant,
+        "customer_product",
+        tenant,
         {"customer_code": "C1", "product_key": "P", **weights},
         {"customer_code": "C2", "product_key": "P", **weights, "amount": Decimal(0)},
         {"customer_code": "C3", "product_key": "not in the catalogue", **weights},
@@ -232,7 +275,10 @@ async def test_a_cursor_belongs_to_its_list_filters_and_tenant(tenant: Tenant, o
     cursor = (await tenant.get("/customers?limit=2")).json()["next_cursor"]
     assert (await tenant.get("/customers", params={"limit": 2, "cursor": cursor})).status_code == 200
     for who, query in (
-        (tenant, {"sort": "-code"}), (tenant, {"tag": "even"}), (tenant, {"q": "a"}), (other, {}),
+        (tenant, {"sort": "-code"}),
+        (tenant, {"tag": "even"}),
+        (tenant, {"q": "a"}),
+        (other, {}),
     ):
         refused = await who.get("/customers", params={"cursor": cursor, **query})
         assert (refused.status_code, fields(refused)) == (400, {"cursor"})
@@ -244,10 +290,22 @@ async def test_a_cursor_belongs_to_its_list_filters_and_tenant(tenant: Tenant, o
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("limit=0", "limit"), ("limit=501", "limit"), ("limit=NaN", "limit"), ("limit=1e3", "limit"),
-        ("min_spend=NaN", "min_spend"), ("min_spend=-1", "min_spend"), ("min_spend=Infinity", "min_spend"),
-        ("segment=all", "segment"), ("sort=email", "sort"), ("q=", "q"), ("q=" + "x" * 101, "q"), ("q=a%00b", "q"),
-        ("q=a%0Ab", "q"), ("tag=" + "x" * 65, "tag"), ("family=%00", "family"), ("cursor=" + "x" * 2000, "cursor"),
+        ("limit=0", "limit"),
+        ("limit=501", "limit"),
+        ("limit=NaN", "limit"),
+        ("limit=1e3", "limit"),
+        ("min_spend=NaN", "min_spend"),
+        ("min_spend=-1", "min_spend"),
+        ("min_spend=Infinity", "min_spend"),
+        ("segment=all", "segment"),
+        ("sort=email", "sort"),
+        ("q=", "q"),
+        ("q=" + "x" * 101, "q"),
+        ("q=a%00b", "q"),
+        ("q=a%0Ab", "q"),
+        ("tag=" + "x" * 65, "tag"),
+        ("family=%00", "family"),
+        ("cursor=" + "x" * 2000, "cursor"),
     ],
 )
 async def test_bad_parameters_are_named(tenant: Tenant, query: str, field: str) -> None:
@@ -297,9 +355,12 @@ async def test_bad_fields_are_named_and_nothing_is_stored(
 @pytest.mark.parametrize("code", ["ana%40example.org", "a%00b", "a%0D%0AX%3A1", "x" * 65, "%20a", "\u202e"])
 async def test_bad_codes_are_refused_everywhere(tenant: Tenant, code: str) -> None:
     for answer in (
-        await tenant.get(f"/customers/{code}"), await tenant.put(f"/customers/{code}", json={}),
-        await tenant.patch(f"/customers/{code}", json={}), await tenant.delete(f"/customers/{code}"),
-        await tenant.get(f"/customers/{code}/sales"), await tenant.get(f"/customers/{code}/history"),
+        await tenant.get(f"/customers/{code}"),
+        await tenant.put(f"/customers/{code}", json={}),
+        await tenant.patch(f"/customers/{code}", json={}),
+        await tenant.delete(f"/customers/{code}"),
+        await tenant.get(f"/customers/{code}/sales"),
+        await tenant.get(f"/customers/{code}/history"),
     ):
         # A line break never reaches a route, which is as good an answer.
         assert (answer.status_code, fields(answer)) in ((422, {"customer_code"}), (404, set()))
@@ -357,10 +418,19 @@ async def test_writing_and_erasing_at_once_leaves_row_and_topic_agreeing(
 async def test_the_history_of_segments_is_newest_first(tenant: Tenant, worker: Worker) -> None:
     await worker.customer(tenant, "C")
     for number in range(5):
-        await worker.insert("segment_change", tenant, {
-            "customer_code": "C", "previous": "new" if number else None, "segment": "loyal", "rfm_code": "545",
-            "changed_at": datetime(2026, 11, 1 + number, tzinfo=UTC), "cause": "sale", "cause_id": f"S{number}",
-        })
+        await worker.insert(
+            "segment_change",
+            tenant,
+            {
+                "customer_code": "C",
+                "previous": "new" if number else None,
+                "segment": "loyal",
+                "rfm_code": "545",
+                "changed_at": datetime(2026, 11, 1 + number, tzinfo=UTC),
+                "cause": "sale",
+                "cause_id": f"S{number}",
+            },
+        )
     first = (await tenant.get("/customers/C/history?limit=3")).json()
     assert [item["cause_id"] for item in first["items"]] == ["S4", "S3", "S2"]
     rest = (await tenant.get("/customers/C/history", params={"limit": 3, "cursor": first["next_cursor"]})).json()

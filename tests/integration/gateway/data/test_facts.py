@@ -42,8 +42,11 @@ async def test_an_accepted_sale_is_in_the_log(tenant: Tenant, stack: Stack, shar
 async def test_returns_and_cancellations_follow_the_customer_or_the_sale(
     tenant: Tenant, stack: Stack, shared_prefix: str
 ) -> None:
-    back = {"return_id": "R", "returned_at": "2026-11-21T00:00:00Z",
-            "lines": [{"product_key": "P", "quantity": 1, "amount": 37.4}]}
+    back = {
+        "return_id": "R",
+        "returned_at": "2026-11-21T00:00:00Z",
+        "lines": [{"product_key": "P", "quantity": 1, "amount": 37.4}],
+    }
     void = {"cancelled_at": "2026-11-21T00:00:00Z", "reason": "wrong till"}
     answers = [
         await tenant.post("/sales", json=sale("A", customer_code=None)),
@@ -108,14 +111,16 @@ async def test_a_batch_accepts_the_good_and_lists_the_bad(
         answer = await tenant.post("/sales/batch", json={"sales": items})
     else:
         answer = await tenant.post(
-            "/sales/batch", content="\n".join(json.dumps(item) for item in items),
+            "/sales/batch",
+            content="\n".join(json.dumps(item) for item in items),
             headers={"Content-Type": "application/x-ndjson; charset=utf-8"},
         )
     assert answer.status_code == 202
     result = answer.json()
     assert result["accepted"] == 19
     assert [(bad["index"], bad["sale_id"], bad["errors"][0]["field"]) for bad in result["rejected"]] == [
-        (4, "S4", "lines"), (5, "S5", "currency"),
+        (4, "S4", "lines"),
+        (5, "S5", "currency"),
     ]
     records = await published(stack, f"{shared_prefix}sales", tenant, 19)
     assert len(records) == 19
@@ -147,9 +152,14 @@ async def test_a_batch_of_nothing_good_is_still_an_answer(tenant: Tenant) -> Non
 @pytest.mark.parametrize(
     ("body", "head", "status"),
     [
-        (b"{", "application/json", 400), (b"\xff\xfe", "application/json", 400), (b"", "application/json", 422),
-        (b"[]", "application/json", 422), (b"NaN", "application/json", 422), (b"{}", "text/plain", 415),
-        (b'{"sale_id":"\\ud800"}', "application/json", 400), (b"[" * 50_000, "application/json", 400),
+        (b"{", "application/json", 400),
+        (b"\xff\xfe", "application/json", 400),
+        (b"", "application/json", 422),
+        (b"[]", "application/json", 422),
+        (b"NaN", "application/json", 422),
+        (b"{}", "text/plain", 415),
+        (b'{"sale_id":"\\ud800"}', "application/json", 400),
+        (b"[" * 50_000, "application/json", 400),
         (b" " * 6_000_000, "application/json", 413),
     ],
 )
@@ -194,10 +204,20 @@ async def test_writing_needs_a_credential_with_the_scope(gateway: Gateway, tenan
 
 READS = ("/sales", "/sales/S", "/customers", "/customers/C", "/products")
 WRITES = [
-    ("POST", "/sales"), ("POST", "/sales/batch"), ("POST", "/sales/S/returns"), ("POST", "/sales/S/cancellation"),
-    ("POST", "/customers"), ("POST", "/customers/bulk"), ("PUT", "/customers/C"), ("PATCH", "/customers/C"),
-    ("DELETE", "/customers/C"), ("POST", "/products"), ("POST", "/products/bulk"), ("PUT", "/products/P"),
-    ("PATCH", "/products/P"), ("DELETE", "/products/P"),
+    ("POST", "/sales"),
+    ("POST", "/sales/batch"),
+    ("POST", "/sales/S/returns"),
+    ("POST", "/sales/S/cancellation"),
+    ("POST", "/customers"),
+    ("POST", "/customers/bulk"),
+    ("PUT", "/customers/C"),
+    ("PATCH", "/customers/C"),
+    ("DELETE", "/customers/C"),
+    ("POST", "/products"),
+    ("POST", "/products/bulk"),
+    ("PUT", "/products/P"),
+    ("PATCH", "/products/P"),
+    ("DELETE", "/products/P"),
 ]
 
 

@@ -10,8 +10,15 @@ from tests.integration.gateway.data.conftest import Tenant, fields, outbox_of, p
 from tests.stack import Stack
 
 SHELF = {
-    "name": "Oak shelf 80", "family": "Shelves", "sub_family": "Wall shelves", "price": "39.90", "margin": "-1.5",
-    "stock": "120", "active": True, "tags": ["oak"], "attributes": {"width": "80 cm"},
+    "name": "Oak shelf 80",
+    "family": "Shelves",
+    "sub_family": "Wall shelves",
+    "price": "39.90",
+    "margin": "-1.5",
+    "stock": "120",
+    "active": True,
+    "tags": ["oak"],
+    "attributes": {"width": "80 cm"},
 }
 
 
@@ -33,7 +40,8 @@ async def test_a_product_lives_through_every_verb(tenant: Tenant) -> None:
     gone = await tenant.delete("/products/P-1")
     assert (gone.status_code, bool(gone.headers["X-Consistency-Token"])) == (204, True)
     for answer in (
-        await tenant.get("/products/P-1"), await tenant.delete("/products/P-1"),
+        await tenant.get("/products/P-1"),
+        await tenant.delete("/products/P-1"),
         await tenant.patch("/products/P-1", json={}),
     ):
         assert answer.status_code == 404
@@ -85,17 +93,25 @@ async def test_products_are_searched_and_paged(tenant: Tenant) -> None:
 @pytest.mark.parametrize(
     ("bad", "field"),
     [
-        ({"price": "NaN"}, "price"), ({"price": -1}, "price"), ({"price": "1.23456"}, "price"),
+        ({"price": "NaN"}, "price"),
+        ({"price": -1}, "price"),
+        ({"price": "1.23456"}, "price"),
         ({"price": 1e20}, "price"),
-        ({"margin": "Infinity"}, "margin"), ({"stock": "-1"}, "stock"), ({"active": "perhaps"}, "active"),
-        ({"name": "a\u0000"}, "name"), ({"name": "x" * 10_000}, "name"), ({"family": ""}, "family"),
-        ({"attributes": {"k": "\u0000"}}, "attributes.k"), ({"colour": 1}, "colour"),
+        ({"margin": "Infinity"}, "margin"),
+        ({"stock": "-1"}, "stock"),
+        ({"active": "perhaps"}, "active"),
+        ({"name": "a\u0000"}, "name"),
+        ({"name": "x" * 10_000}, "name"),
+        ({"family": ""}, "family"),
+        ({"attributes": {"k": "\u0000"}}, "attributes.k"),
+        ({"colour": 1}, "colour"),
     ],
 )
 async def test_bad_fields_are_named_and_nothing_is_stored(tenant: Tenant, bad: dict[str, Any], field: str) -> None:
     for answer in (
         await tenant.post("/products", json={"product_key": "P", **bad}),
-        await tenant.put("/products/P", json=bad), await tenant.patch("/products/P", json=bad),
+        await tenant.put("/products/P", json=bad),
+        await tenant.patch("/products/P", json=bad),
     ):
         assert (answer.status_code, fields(answer)) == (422, {field})
     assert (await tenant.get("/products/P")).status_code == 404

@@ -27,7 +27,11 @@ async def ledger(tenant: Tenant, worker: Worker) -> None:
     """Six sales, one a day, of two customers."""
     for n in range(6):
         await worker.sale(
-            tenant, f"S{n}", customer_code=f"C{n % 2}", sold_at=DAY + timedelta(days=n), day=date(2026, 11, 1 + n),
+            tenant,
+            f"S{n}",
+            customer_code=f"C{n % 2}",
+            sold_at=DAY + timedelta(days=n),
+            day=date(2026, 11, 1 + n),
             channel="web" if n == 5 else "store",
         )
     await worker.customer(tenant, "C1")
@@ -35,28 +39,64 @@ async def ledger(tenant: Tenant, worker: Worker) -> None:
 
 async def test_a_sale_shows_its_returns_and_cancellation(tenant: Tenant, worker: Worker) -> None:
     await worker.sale(
-        tenant, "S", customer_code="C", gross=Decimal("74.8"), net=Decimal("37.4"), cancelled=True, returned=True,
-        product_keys=["P", "Q"], labels=["Oak shelf", None], quantities=[Decimal(2), Decimal("0.5")],
-        unit_prices=[Decimal("39.9"), Decimal(0)], discounts=[Decimal(5), Decimal(0)],
-        amounts=[Decimal("74.8"), Decimal(0)], metadata={"till": "7"},
+        tenant,
+        "S",
+        customer_code="C",
+        gross=Decimal("74.8"),
+        net=Decimal("37.4"),
+        cancelled=True,
+        returned=True,
+        product_keys=["P", "Q"],
+        labels=["Oak shelf", None],
+        quantities=[Decimal(2), Decimal("0.5")],
+        unit_prices=[Decimal("39.9"), Decimal(0)],
+        discounts=[Decimal(5), Decimal(0)],
+        amounts=[Decimal("74.8"), Decimal(0)],
+        metadata={"till": "7"},
     )
     event = {"event_time": DAY, "event_id": "e"}
-    await worker.insert("sale_return", tenant, {
-        "return_id": "R", "sale_id": "S", "returned_at": DAY, **event, "product_keys": ["P"],
-        "quantities": [Decimal(1)], "amounts": [Decimal("37.4")],
-    })
+    await worker.insert(
+        "sale_return",
+        tenant,
+        {
+            "return_id": "R",
+            "sale_id": "S",
+            "returned_at": DAY,
+            **event,
+            "product_keys": ["P"],
+            "quantities": [Decimal(1)],
+            "amounts": [Decimal("37.4")],
+        },
+    )
     await worker.insert("sale_cancellation", tenant, {"sale_id": "S", "cancelled_at": DAY, "reason": None, **event})
     found = (await tenant.get("/sales/S")).json()
     assert found == {
-        "sale_id": "S", "customer_code": "C", "sold_at": "2026-11-20T00:00:00Z", "channel": "store", "currency": "EUR",
+        "sale_id": "S",
+        "customer_code": "C",
+        "sold_at": "2026-11-20T00:00:00Z",
+        "channel": "store",
+        "currency": "EUR",
         "lines": [
-            {"product_key": "P", "label": "Oak shelf", "quantity": "2", "unit_price": "39.90", "discount": "5.00",
-             "amount": "74.80"},
+            {
+                "product_key": "P",
+                "label": "Oak shelf",
+                "quantity": "2",
+                "unit_price": "39.90",
+                "discount": "5.00",
+                "amount": "74.80",
+            },
             {"product_key": "Q", "label": None, "quantity": "0.5", "unit_price": "0", "discount": "0", "amount": "0"},
         ],
-        "gross": "74.80", "net": "37.40", "metadata": {"till": "7"},
-        "returns": [{"return_id": "R", "returned_at": "2026-11-01T12:00:00Z",
-                     "lines": [{"product_key": "P", "quantity": "1", "amount": "37.40"}]}],
+        "gross": "74.80",
+        "net": "37.40",
+        "metadata": {"till": "7"},
+        "returns": [
+            {
+                "return_id": "R",
+                "returned_at": "2026-11-01T12:00:00Z",
+                "lines": [{"product_key": "P", "quantity": "1", "amount": "37.40"}],
+            }
+        ],
         "cancellation": {"cancelled_at": "2026-11-01T12:00:00Z", "reason": None},
     }
     assert (await tenant.get("/sales")).json()["items"] == [found]
@@ -103,8 +143,12 @@ async def test_pages_of_the_ledger_are_stable_while_sales_arrive(tenant: Tenant,
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("from=yesterday", "from"), ("to=2026-11-01T00:00:00", "to"), ("to=9999-01-01", "to"), ("limit=-1", "limit"),
-        ("customer_code=ana%40example.org", "customer_code"), ("channel=%00", "channel"),
+        ("from=yesterday", "from"),
+        ("to=2026-11-01T00:00:00", "to"),
+        ("to=9999-01-01", "to"),
+        ("limit=-1", "limit"),
+        ("customer_code=ana%40example.org", "customer_code"),
+        ("channel=%00", "channel"),
     ],
 )
 async def test_bad_parameters_of_the_ledger(tenant: Tenant, query: str, field: str) -> None:
@@ -114,25 +158,40 @@ async def test_bad_parameters_of_the_ledger(tenant: Tenant, query: str, field: s
 
 async def test_distribution_and_cutoffs(tenant: Tenant, worker: Worker) -> None:
     assert (await tenant.get("/rfm/cutoffs")).json() == {
-        "method": "quintile", "reference_date": None, "computed_at": None,
-        "recency_days": [], "frequency": [], "monetary": [],
+        "method": "quintile",
+        "reference_date": None,
+        "computed_at": None,
+        "recency_days": [],
+        "frequency": [],
+        "monetary": [],
     }
     empty = (await tenant.get("/rfm/distribution")).json()
     assert (empty["customers"], len(empty["segments"])) == (0, 12)
     await worker.customer(tenant, "A", segment="champions", frequency=2, monetary=Decimal("10.5"), r=5, f=5, m=5)
     await worker.customer(tenant, "B", segment="champions", frequency=2, monetary=Decimal("1.5"), r=5, f=5, m=5)
     await worker.customer(tenant, "C")
-    await worker.insert("cutoffs", tenant, {
-        "method": "quintile", "reference_date": date(2026, 11, 23), "customers": 2, "computed_at": DAY,
-        "recency_days": [Decimal(3), Decimal("8.4"), Decimal(20), Decimal(61)],
-        "frequency": [Decimal(n) for n in range(1, 5)],
-        "monetary": [Decimal("12.34568"), Decimal("20.0000"), Decimal("30.5"), Decimal(40)],
-        "average_basket": [Decimal(1), Decimal(2)],
-    })
+    await worker.insert(
+        "cutoffs",
+        tenant,
+        {
+            "method": "quintile",
+            "reference_date": date(2026, 11, 23),
+            "customers": 2,
+            "computed_at": DAY,
+            "recency_days": [Decimal(3), Decimal("8.4"), Decimal(20), Decimal(61)],
+            "frequency": [Decimal(n) for n in range(1, 5)],
+            "monetary": [Decimal("12.34568"), Decimal("20.0000"), Decimal("30.5"), Decimal(40)],
+            "average_basket": [Decimal(1), Decimal(2)],
+        },
+    )
     shown = (await tenant.get("/rfm/distribution")).json()
     assert (shown["customers"], shown["reference_date"]) == (3, "2026-11-23")
     assert shown["segments"][0] == {
-        "segment": "champions", "name": "Champions", "customers": 2, "share": 0.6667, "revenue": "12.00",
+        "segment": "champions",
+        "name": "Champions",
+        "customers": 2,
+        "share": 0.6667,
+        "revenue": "12.00",
     }
     assert shown["segments"][-1]["customers"] == 1
     cutoffs = (await tenant.get("/rfm/cutoffs")).json()
@@ -140,17 +199,29 @@ async def test_distribution_and_cutoffs(tenant: Tenant, worker: Worker) -> None:
     assert (cutoffs["frequency"], cutoffs["monetary"]) == ([1, 2, 3, 4], ["12.34568", "20.00", "30.50", "40.00"])
 
 
-FRESH_READS = ["/sales", "/customers", "/customers/C1", "/customers/C1/sales", "/customers/C1/history",
-               "/rfm/distribution", "/rfm/cutoffs"]
+FRESH_READS = [
+    "/sales",
+    "/customers",
+    "/customers/C1",
+    "/customers/C1/sales",
+    "/customers/C1/history",
+    "/rfm/distribution",
+    "/rfm/cutoffs",
+]
 
 
 @pytest.mark.parametrize("path", FRESH_READS)
 async def test_a_read_waits_until_its_write_is_applied(tenant: Tenant, worker: Worker, path: str) -> None:
     await ledger(tenant, worker)
-    written = await tenant.post("/sales", json={
-        "sale_id": "S9", "customer_code": "C1", "sold_at": "2026-11-20T10:00:00Z",
-        "lines": [{"product_key": "P", "quantity": 1, "unit_price": 1}],
-    })
+    written = await tenant.post(
+        "/sales",
+        json={
+            "sale_id": "S9",
+            "customer_code": "C1",
+            "sold_at": "2026-11-20T10:00:00Z",
+            "lines": [{"product_key": "P", "quantity": 1, "unit_price": 1}],
+        },
+    )
     token = {"X-Consistency-Token": written.headers["X-Consistency-Token"]}
     (place,) = parse(token["X-Consistency-Token"])
     assert isinstance(place, Position)
@@ -225,8 +296,16 @@ async def test_many_waiters_share_one_poller(gateway: Gateway, tenant: Tenant, w
 
 
 @pytest.mark.parametrize(
-    "token", ["", "garbage", "e30", "W10x", "A" * 5000, token_of({"x": 2**60})["X-Consistency-Token"],
-              token_of({"t": "nowhere", "p": 0, "o": 0})["X-Consistency-Token"]],
+    "token",
+    [
+        "",
+        "garbage",
+        "e30",
+        "W10x",
+        "A" * 5000,
+        token_of({"x": 2**60})["X-Consistency-Token"],
+        token_of({"t": "nowhere", "p": 0, "o": 0})["X-Consistency-Token"],
+    ],
 )
 async def test_a_token_that_was_never_issued_is_refused(tenant: Tenant, token: str) -> None:
     answer = await tenant.get("/sales", headers={"X-Consistency-Token": token})
@@ -263,8 +342,10 @@ async def test_another_tenants_things_are_not_there(tenant: Tenant, other: Tenan
         assert (await other.get(path)).json()["items"] == [], path
     assert (await other.get("/rfm/distribution")).json()["customers"] == 0
     for answer in (
-        await other.patch("/customers/C1", json={"first_name": "Eve"}), await other.delete("/customers/C1"),
-        await other.patch("/products/P1", json={"name": "Eve"}), await other.delete("/products/P1"),
+        await other.patch("/customers/C1", json={"first_name": "Eve"}),
+        await other.delete("/customers/C1"),
+        await other.patch("/products/P1", json={"name": "Eve"}),
+        await other.delete("/products/P1"),
     ):
         assert answer.status_code == 404
     await other.put("/customers/C1", json={"first_name": "Eve"})

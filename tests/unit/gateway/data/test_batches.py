@@ -76,15 +76,22 @@ def test_a_line_that_is_not_json_rejects_itself_alone() -> None:
     parsed = PARSER.ndjson(json.dumps(sale(0)).encode() + b"\n{broken\n\xff\n" + json.dumps(sale(3)).encode())
     assert [item.sale_id for item in parsed.items] == ["S0", "S3"]
     assert [(bad.index, bad.id, bad.errors[0]["reason"]) for bad in parsed.rejected] == [
-        (1, None, "is not valid JSON"), (2, None, "is not valid JSON"),
+        (1, None, "is not valid JSON"),
+        (2, None, "is not valid JSON"),
     ]
 
 
 @pytest.mark.parametrize(
     ("body", "status", "field"),
     [
-        (b"", 422, ""), (b"{", 400, ""), (b"\xff", 400, ""), (b"[" * 100_000, 400, ""), (b"[]", 422, ""),
-        (b'{"sales": {}}', 422, "sales"), (b"{}", 422, "sales"), (b'{"sales": [], "more": 1}', 422, "more"),
+        (b"", 422, ""),
+        (b"{", 400, ""),
+        (b"\xff", 400, ""),
+        (b"[" * 100_000, 400, ""),
+        (b"[]", 422, ""),
+        (b'{"sales": {}}', 422, "sales"),
+        (b"{}", 422, "sales"),
+        (b'{"sales": [], "more": 1}', 422, "more"),
         (b'{"sales": [' + b"1," * 5000 + b"1]}", 422, "sales"),
     ],
 )

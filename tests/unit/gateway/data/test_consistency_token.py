@@ -23,9 +23,7 @@ def test_a_token_of_records_names_the_last_offset_of_each_partition() -> None:
     assert consistency_token.parse(token) == (Position("sales", 0, 3), Position("sales", 1, 7))
 
 
-@pytest.mark.parametrize(
-    ("ids", "entries"), [([], ()), ([4], (OutboxRange(4, 4),)), ([9, 4, 6], (OutboxRange(4, 9),))]
-)
+@pytest.mark.parametrize(("ids", "entries"), [([], ()), ([4], (OutboxRange(4, 4),)), ([9, 4, 6], (OutboxRange(4, 9),))])
 def test_a_token_of_outbox_entries_spans_them(ids: list[int], entries: tuple[OutboxRange, ...]) -> None:
     assert consistency_token.parse(consistency_token.of_outbox(ids)) == entries
 
@@ -67,8 +65,15 @@ def test_what_no_write_answered_is_refused(token: str) -> None:
 @pytest.mark.parametrize(
     ("prefer", "seconds"),
     [
-        (None, 5), ("", 5), ("respond-async", 5), ("wait=10", 10), ("respond-async, Wait = 2", 2), ("wait=0.5", 0.5),
-        ("wait=0", 0), ("wait=99999", 30), ('wait="7"; x=1', 7),
+        (None, 5),
+        ("", 5),
+        ("respond-async", 5),
+        ("wait=10", 10),
+        ("respond-async, Wait = 2", 2),
+        ("wait=0.5", 0.5),
+        ("wait=0", 0),
+        ("wait=99999", 30),
+        ('wait="7"; x=1', 7),
     ],
 )
 def test_a_preference_names_the_seconds_to_wait(prefer: str | None, seconds: float) -> None:

@@ -25,8 +25,14 @@ NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 @pytest.mark.parametrize(
     ("value", "shown"),
     [
-        ("0.0000", "0"), ("0", "0"), ("431.2000", "431.20"), ("61.6", "61.60"), ("12.34568", "12.34568"),
-        ("1E+5", "100000.00"), ("-3.5", "-3.50"), ("99999999999999999999.9999", "99999999999999999999.9999"),
+        ("0.0000", "0"),
+        ("0", "0"),
+        ("431.2000", "431.20"),
+        ("61.6", "61.60"),
+        ("12.34568", "12.34568"),
+        ("1E+5", "100000.00"),
+        ("-3.5", "-3.50"),
+        ("99999999999999999999.9999", "99999999999999999999.9999"),
     ],
 )
 def test_money_is_a_decimal_string_that_loses_nothing(value: str, shown: str) -> None:
@@ -52,8 +58,16 @@ def test_a_customer_without_a_counting_order_is_a_prospect() -> None:
 
 def test_recency_counts_from_the_reference_date_and_is_never_negative() -> None:
     columns: dict[str, Any] = {
-        "r": 5, "f": 4, "m": 4, "frequency": 7, "monetary": Decimal("431.2"), "segment": "champions",
-        "segment_since": NOW, "first_order_at": NOW, "last_order_at": NOW, "cutoffs_at": NOW,
+        "r": 5,
+        "f": 4,
+        "m": 4,
+        "frequency": 7,
+        "monetary": Decimal("431.2"),
+        "segment": "champions",
+        "segment_since": NOW,
+        "first_order_at": NOW,
+        "last_order_at": NOW,
+        "cutoffs_at": NOW,
         "reference_date": date(2026, 11, 23),
     }
     shown = rfm_of(SimpleNamespace(**columns, last_order_day=date(2026, 11, 11)))
@@ -62,8 +76,10 @@ def test_recency_counts_from_the_reference_date_and_is_never_negative() -> None:
 
 
 def test_the_distribution_always_has_twelve_segments_in_their_order() -> None:
-    counts = {"lost": SimpleNamespace(customers=1, revenue=Decimal(3)),
-              "prospect": SimpleNamespace(customers=2, revenue=Decimal(0))}
+    counts = {
+        "lost": SimpleNamespace(customers=1, revenue=Decimal(3)),
+        "prospect": SimpleNamespace(customers=2, revenue=Decimal(0)),
+    }
     shown = distribution_of(counts, None)
     assert [one.segment for one in shown.segments][:2] == ["champions", "loyal"]
     assert len(shown.segments) == 12
@@ -77,19 +93,26 @@ def patched(stored: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_patch_merges() -> None:
-    stored = {"first_name": "Ana", "email": "ana@example.org", "tags": ["a"], "attributes": {"x": "1", "y": "2"},
-              "consents": {"sms": {"status": "opted_in", "at": "2026-01-01T00:00:00Z", "source": "s"}}}
+    stored = {
+        "first_name": "Ana",
+        "email": "ana@example.org",
+        "tags": ["a"],
+        "attributes": {"x": "1", "y": "2"},
+        "consents": {"sms": {"status": "opted_in", "at": "2026-01-01T00:00:00Z", "source": "s"}},
+    }
     assert patched(stored, {}) == stored
     assert patched(stored, {"email": None, "attributes": {"x": None, "z": "3"}, "tags": ["b"]}) == {
         **{name: stored[name] for name in ("first_name", "consents")},
-        "tags": ["b"], "attributes": {"y": "2", "z": "3"},
+        "tags": ["b"],
+        "attributes": {"y": "2", "z": "3"},
     }
     email = {"status": "opted_out", "at": "2026-02-01T00:00:00Z", "source": "s"}
     both = patched(stored, {"consents": {"email": email}})["consents"]
     assert both["email"] == email
     assert both["sms"] is not None
     assert patched(stored, {"tags": None, "attributes": None, "consents": None}) == {
-        "first_name": "Ana", "email": "ana@example.org",
+        "first_name": "Ana",
+        "email": "ana@example.org",
     }
 
 
