@@ -48,6 +48,15 @@ def spawn(plan: Plan, register: Callable[[subprocess.Popen[bytes]], None]) -> su
     return _forker.submit(_fork, plan, register).result()
 
 
+def settle() -> None:
+    """Waits until every start under way has registered its child.
+
+    A signal may have interrupted whoever waited in `spawn`; the start itself goes on. Call it before stopping
+    children, or the newest one is missed.
+    """
+    _forker.submit(lambda: None).result()
+
+
 def _fork(plan: Plan, register: Callable[[subprocess.Popen[bytes]], None]) -> subprocess.Popen[bytes]:
     plan.log.parent.mkdir(parents=True, exist_ok=True)
     group: dict[str, object] = {}

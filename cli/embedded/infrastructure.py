@@ -15,6 +15,7 @@ from cli.files import FileLock
 from cli.paths import log_folder
 from cli.ports import Ports
 from cli.report import Report, Silent
+from cli.spawn import settle
 from cli.state import StateFile
 
 
@@ -103,6 +104,7 @@ class Infrastructure:
         """Stops Kafka, then PostgreSQL, and frees the folder. Data stay. Harmless when nothing runs."""
         if not self._lock.held:
             return
+        settle()
         try:
             for server in reversed(self.servers()):
                 server.stop()

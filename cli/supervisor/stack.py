@@ -11,7 +11,7 @@ from cli.child import TICK_SECONDS, Child, StartError, tail
 from cli.embedded.infrastructure import Infrastructure
 from cli.paths import log_folder
 from cli.report import Report
-from cli.spawn import Plan, spawn
+from cli.spawn import Plan, settle, spawn
 from cli.state import Identity, StateFile
 from cli.supervisor.environment import Environment
 from cli.supervisor.services import GATEWAY, SERVICES, ServiceProcess
@@ -82,6 +82,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stops gateway, workers, Kafka and PostgreSQL in this order; leaves no process and no lock."""
+        settle()
         for service in reversed(self._services):
             running = service.alive()
             service.stop()
