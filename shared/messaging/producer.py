@@ -60,10 +60,13 @@ class EventProducer:
     async def stop(self) -> None:
         """Sends what is buffered and disconnects; gives up after `STOP_TIMEOUT_S`."""
         self._stopped = True
-        self._connected.clear()
         if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+            # An attempt under way is let finish first: cancelled in its middle, aiokafka leaves a connection open.
+            _, unfinished = await asyncio.wait({self._connecting}, timeout=STOP_TIMEOUT_S)
+            for task in unfinished:
+                task.cancel()
+            await asyncio.gather(*unfinished, return_exceptions=True)
+        self._connected.clear()
         client, self._client = self._client, None
         if client is not None:
             await _close(client)
@@ -174,7 +177,7 @@ class EventProducer:
         """Connects until it works. The old client is closed first, so that its records cannot overtake new ones."""
         if after is not None:
             await asyncio.shield(after)
-        while True:
+        while not self._stopped:
             client = self._build()
             try:
                 async with asyncio.timeout(10):
