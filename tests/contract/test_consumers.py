@@ -15,7 +15,7 @@ from shared.events.payloads import PAYLOADS, SaleRecordedV1
 from shared.messaging.errors import DeadReason, Poison
 from shared.messaging.record import Record
 from tests.e2e.bad_bodies import CASES as CASES_OVER_HTTP
-from tests.e2e.bad_bodies import Bad
+from tests.e2e.bad_sales import Bad
 
 DECODERS: dict[str, Callable[[Record], object]] = {"rfm_worker": handlers.decode}
 IGNORED: dict[str, set[str]] = {"rfm_worker": {"customer-segments"}}

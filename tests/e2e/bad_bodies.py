@@ -1,237 +1,13 @@
-"""Bad requests, each with the status and the offending fields that its answer must name."""
+"""Bad requests of every other kind, and all of them together."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
 
-SOLD_AT = "2026-11-20T10:31:00+01:00"
-LONG = "x" * 10_000
-LINE: dict[str, Any] = {"product_key": "P-88", "quantity": "2", "unit_price": "39.90"}
-SALE: dict[str, Any] = {"sale_id": "bad-1", "customer_code": "C-1", "sold_at": SOLD_AT, "lines": [LINE]}
-RETURN: dict[str, Any] = {
-    "return_id": "R-1",
-    "returned_at": SOLD_AT,
-    "lines": [{"product_key": "P-88", "quantity": "1", "amount": "5"}],
-}
-REGISTRATION: dict[str, Any] = {
-    "tenant_name": "Bad",
-    "username": "bad-one",
-    "email": "bad@example.org",
-    "password": "a long pass phrase",
-}
-
-
-@dataclass(frozen=True)
-class Bad:
-    """A request that has to be refused, and how."""
-
-    name: str
-    method: str
-    path: str
-    body: bytes | None
-    fields: set[str]
-    status: int = 422
-    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
-    slug: str | None = None
-
-
-def _json(value: Any) -> bytes:
-    return json.dumps(value).encode()
-
-
-def _sale(name: str, *fields: str, line: dict[str, Any] | None = None, **changes: Any) -> Bad:
-    body = {**SALE, **changes}
-    if line is not None:
-        body["lines"] = [{**LINE, **line}]
-    return Bad(name, "POST", "/v1/sales", _json(body), set(fields))
-
-
-def _raw(name: str, body: bytes, *fields: str, status: int = 422) -> Bad:
-    return Bad(name, "POST", "/v1/sales", body, set(fields), status)
-
-
-def _any(name: str, call: str, body: Any, *fields: str, status: int = 422) -> Bad:
-    method, _, path = call.partition(" ")
-    return Bad(name, method, path, None if body is None else _json(body), set(fields), status)
-
-
-def _numbers() -> Iterator[Bad]:
-    """Numbers that are none, or too large, too small, too exact."""
-    for shown, value in {"NaN": float("nan"), "Infinity": float("inf"), "-Infinity": float("-inf")}.items():
-        yield _sale(
-            f"{shown} as number",
-            "lines.0.quantity",
-            "lines.0.unit_price",
-            line={"quantity": value, "unit_price": value},
-        )
-        yield _sale(
-            f"{shown} as string",
-            "lines.0.quantity",
-            "lines.0.unit_price",
-            "lines.0.amount",
-            line={"quantity": shown, "unit_price": shown, "amount": shown},
-        )
-    yield _sale("a signalling NaN", "lines.0.quantity", line={"quantity": "sNaN"})
-    yield _sale("a negative quantity", "lines.0.quantity", line={"quantity": -1})
-    yield _sale("a quantity of zero", "lines.0.quantity", line={"quantity": "0"})
-    yield _sale(
-        "a negative price and discount",
-        "lines.0.unit_price",
-        "lines.0.discount",
-        line={"unit_price": "-1", "discount": "-0.01"},
-    )
-    yield _sale(
-        "too many decimals",
-        "lines.0.quantity",
-        "lines.0.unit_price",
-        line={"quantity": "1.0001", "unit_price": "1.00001"},
-    )
-    yield _sale(
-        "an exponent beyond all bounds",
-        "lines.0.quantity",
-        "lines.0.unit_price",
-        line={"quantity": "1e999999999", "unit_price": "1e999999999"},
-    )
-    yield _raw(
-        "a number of a thousand digits",
-        _json({**SALE, "lines": [{**LINE, "quantity": 0}]}).replace(b'"quantity": 0', b'"quantity": ' + b"9" * 1000),
-        "lines.0.quantity",
-    )
-    yield _sale("an amount that does not fit its line", "lines.0.amount", line={"amount": "79.00"})
-    yield _sale("a discount above the price", "lines.0.amount", line={"discount": "79.81"})
-
-
-def _texts() -> Iterator[Bad]:
-    """Strings with personal data, control characters, or no end."""
-    codes = ("sale_id", "customer_code")
-    yield _sale(
-        "an e-mail address as every code",
-        *codes,
-        "lines.0.product_key",
-        "lines.0.label",
-        "metadata.note",
-        sale_id="ana@example.org",
-        customer_code="Ana.Ruiz@example.org",
-        metadata={"note": "ask ana@example.org"},
-        line={"product_key": "p@example.org", "label": "for ana@example.org"},
-    )
-    controls = {
-        "NUL": "\0",
-        "line feed": "\n",
-        "carriage return and line feed": "\r\n",
-        "tab": "\t",
-        "DEL": "\x7f",
-        "right-to-left override": "\u202e",
-        "zero-width space": "\u200b",
-        "line separator": "\u2028",
-    }
-    for name, character in controls.items():
-        text = f"a{character}b"
-        yield _sale(
-            f"{name} in every text",
-            *codes,
-            "channel",
-            "lines.0.product_key",
-            "lines.0.label",
-            "metadata.note",
-            sale_id=text,
-            customer_code=text,
-            channel=text,
-            metadata={"note": text},
-            line={"product_key": text, "label": text},
-        )
-    yield _sale(
-        "10,000 characters in every text",
-        *codes,
-        "sold_at",
-        "channel",
-        "currency",
-        "lines.0.product_key",
-        "lines.0.label",
-        "lines.0.quantity",
-        "lines.0.unit_price",
-        "metadata.note",
-        sale_id=LONG,
-        customer_code=LONG,
-        sold_at=LONG,
-        channel=LONG,
-        currency=LONG,
-        metadata={"note": LONG},
-        line={"product_key": LONG, "label": LONG, "quantity": "9" * 10_000, "unit_price": "9" * 10_000},
-    )
-    yield _sale(
-        "empty codes",
-        *codes,
-        "channel",
-        "lines.0.product_key",
-        sale_id="",
-        customer_code="",
-        channel="",
-        line={"product_key": ""},
-    )
-    yield _sale(
-        "codes of spaces", *codes, "lines.0.product_key", sale_id=" ", customer_code=" a ", line={"product_key": "a "}
-    )
-    yield _raw("half a surrogate pair", _json(SALE).replace(b'"C-1"', b'"\\ud800"'), "", status=400)
-    yield _raw("bytes that are not UTF-8", _json(SALE).replace(b'"C-1"', b'"\xff\xfe"'), "", status=400)
-
-
-def _shapes() -> Iterator[Bad]:
-    """What is not JSON, or JSON of another shape."""
-    yield _raw("half an object", b'{"sale_id": ', "", status=400)
-    yield _raw("a form instead of JSON", b"sale_id=1&lines=2", "", status=400)
-    yield _raw("nothing at all", b"", "")
-    yield _raw("lists without end", b"[" * 100_000, "", status=400)
-    yield _raw("a list instead of an object", _json([SALE]), "")
-    yield _raw("null instead of an object", b"null", "")
-    yield _sale(
-        "wrong types everywhere",
-        "sale_id",
-        "customer_code",
-        "sold_at",
-        "channel",
-        "currency",
-        "lines",
-        "metadata",
-        sale_id=5,
-        customer_code=["C"],
-        sold_at={"at": 1},
-        channel=True,
-        currency=978,
-        lines="two",
-        metadata=[1],
-    )
-    yield _sale(
-        "wrong types in a line",
-        "lines.0.product_key",
-        "lines.0.label",
-        "lines.0.quantity",
-        "lines.0.unit_price",
-        line={"product_key": 88, "label": 1, "quantity": "two", "unit_price": None},
-    )
-    yield _any("nothing that is required", "POST /v1/sales", {}, "sale_id", "sold_at", "lines")
-    yield _sale("unknown fields", "saleid", "lines.0.qty", saleid="x", line={"qty": 1})
-    yield _sale("no lines", "lines", lines=[])
-    yield _sale("501 lines", "lines", lines=[LINE] * 501)
-    yield _sale("21 remarks", "metadata", metadata={f"k{n}": "v" for n in range(21)})
-
-
-def _times_and_money() -> Iterator[Bad]:
-    yield _sale("a time without an offset", "sold_at", sold_at="2026-11-20T10:31:00")
-    yield _sale("a day instead of a time", "sold_at", sold_at="2026-11-20")
-    yield _sale("the year 9999", "sold_at", sold_at="9999-12-31T23:59:59Z")
-    yield _sale("the year 9999 with an offset that leads beyond", "sold_at", sold_at="9999-12-31T23:59:59-14:00")
-    yield _sale("the year 1", "sold_at", sold_at="0001-01-01T00:00:00+14:00")
-    yield _sale("the 30th of February", "sold_at", sold_at="2026-02-30T10:00:00Z")
-    yield _sale("an unknown currency", "currency", currency="ABC")
-    yield _sale("a currency in small letters", "currency", currency="eur")
-    yield _sale("a currency that is not the tenant's", "currency", currency="USD")
+from tests.e2e.bad_sales import BAD_SALES, LINE, LONG, REGISTRATION, RETURN, SALE, SOLD_AT, Bad, as_json, request
 
 
 def _other_facts() -> Iterator[Bad]:
     lines = [{"product_key": "p@example.org", "quantity": "-1", "amount": "NaN"}]
-    yield _any(
+    yield request(
         "a bad return",
         "POST /v1/sales/S-1/returns",
         {"return_id": "a\nb", "returned_at": "2026-11-20T10:00:00", "lines": lines, "why": 1},
@@ -242,11 +18,13 @@ def _other_facts() -> Iterator[Bad]:
         "lines.0.quantity",
         "lines.0.amount",
     )
-    yield _any("501 returned lines", "POST /v1/sales/S-1/returns", {**RETURN, "lines": RETURN["lines"] * 501}, "lines")
-    yield _any(
+    yield request(
+        "501 returned lines", "POST /v1/sales/S-1/returns", {**RETURN, "lines": RETURN["lines"] * 501}, "lines"
+    )
+    yield request(
         "a return of a sale with an address as its id", "POST /v1/sales/ana@example.org/returns", RETURN, "sale_id"
     )
-    yield _any(
+    yield request(
         "a bad cancellation",
         "POST /v1/sales/S-1/cancellation",
         {"cancelled_at": "9999-01-01T00:00:00Z", "reason": LONG, "customer_code": "a@example.org"},
@@ -254,38 +32,40 @@ def _other_facts() -> Iterator[Bad]:
         "reason",
         "customer_code",
     )
-    yield _any(
+    yield request(
         "a header in the path",
         "POST /v1/sales/a%0d%0aSet-Cookie:%20x=1/cancellation",
         {"cancelled_at": SOLD_AT},
         status=404,
     )
-    yield _any(
+    yield request(
         "5,001 sales", "POST /v1/sales/batch", {"sales": [{**SALE, "sale_id": f"S-{n}"} for n in range(5001)]}, "sales"
     )
-    ndjson = b"\n".join(_json({**SALE, "sale_id": f"S-{n}"}) for n in range(5001))
+    ndjson = b"\n".join(as_json({**SALE, "sale_id": f"S-{n}"}) for n in range(5001))
     yield Bad(
         "5,001 lines", "POST", "/v1/sales/batch", ndjson, {"sales"}, headers={"Content-Type": "application/x-ndjson"}
     )
-    yield _any("a batch that is a list", "POST /v1/sales/batch", [SALE], "")
-    yield _any(
+    yield request("a batch that is a list", "POST /v1/sales/batch", [SALE], "")
+    yield request(
         "an atomic batch with bad sales",
         "POST /v1/sales/batch?atomic=true",
         {"sales": [SALE, {**SALE, "sale_id": "a@example.org"}, {**SALE, "lines": [{**LINE, "quantity": -1}]}]},
         "sales.1.sale_id",
         "sales.2.lines.0.quantity",
     )
-    yield _any("an answer to atomic that is none", "POST /v1/sales/batch?atomic=perhaps", {"sales": [SALE]}, "atomic")
+    yield request(
+        "an answer to atomic that is none", "POST /v1/sales/batch?atomic=perhaps", {"sales": [SALE]}, "atomic"
+    )
 
 
 def _media() -> Iterator[Bad]:
     yield Bad("XML", "POST", "/v1/sales", b"<sale/>", set(), 415, {"Content-Type": "application/xml"})
-    yield Bad("no content type", "POST", "/v1/sales", _json(SALE), set(), 415, {})
+    yield Bad("no content type", "POST", "/v1/sales", as_json(SALE), set(), 415, {})
     yield Bad(
         "NDJSON where one sale is wanted",
         "POST",
         "/v1/sales",
-        _json(SALE),
+        as_json(SALE),
         set(),
         415,
         {"Content-Type": "application/x-ndjson"},
@@ -294,13 +74,13 @@ def _media() -> Iterator[Bad]:
         "an idempotency key with a space",
         "POST",
         "/v1/sales",
-        _json(SALE),
+        as_json(SALE),
         {"Idempotency-Key"},
         400,
         {"Content-Type": "application/json", "Idempotency-Key": "a b"},
     )
-    yield Bad("a method that the path does not know", "PUT", "/v1/sales", _json(SALE), set(), 405)
-    yield Bad("a path that does not exist", "POST", "/v1/nothing/here", _json(SALE), set(), 404)
+    yield Bad("a method that the path does not know", "PUT", "/v1/sales", as_json(SALE), set(), 405)
+    yield Bad("a path that does not exist", "POST", "/v1/nothing/here", as_json(SALE), set(), 404)
 
 
 def _master_data() -> Iterator[Bad]:
@@ -330,29 +110,29 @@ def _master_data() -> Iterator[Bad]:
         "consents.email.status",
         "nickname",
     )
-    yield _any(
+    yield request(
         "a bad customer",
         "POST /v1/customers",
         {"customer_code": "a@example.org", **bad_customer},
         "customer_code",
         *names,
     )
-    yield _any("a bad replacement", "PUT /v1/customers/C-1", bad_customer, *names)
-    yield _any("a bad change", "PATCH /v1/customers/C-1", {"email": 5, "tags": "vip"}, "email", "tags")
-    yield _any("an address as code in the path", "PUT /v1/customers/ana@example.org", {}, "customer_code")
-    yield _any(
+    yield request("a bad replacement", "PUT /v1/customers/C-1", bad_customer, *names)
+    yield request("a bad change", "PATCH /v1/customers/C-1", {"email": 5, "tags": "vip"}, "email", "tags")
+    yield request("an address as code in the path", "PUT /v1/customers/ana@example.org", {}, "customer_code")
+    yield request(
         "51 attributes",
         "POST /v1/customers",
         {"customer_code": "C-1", "attributes": {f"k{n}": "v" for n in range(51)}},
         "attributes",
     )
-    yield _any(
+    yield request(
         "5,001 customers",
         "POST /v1/customers/bulk",
         {"customers": [{"customer_code": f"C-{n}"} for n in range(5001)]},
         "customers",
     )
-    yield _any(
+    yield request(
         "a bad product",
         "POST /v1/products",
         {"product_key": "a\tb", "price": "-1", "margin": "NaN", "stock": "1e10", "family": "", "active": "perhaps"},
@@ -363,11 +143,11 @@ def _master_data() -> Iterator[Bad]:
         "family",
         "active",
     )
-    yield _any("a header in a product's key", "PUT /v1/products/a%0d%0aX-Evil:%201", {}, status=404)
+    yield request("a header in a product's key", "PUT /v1/products/a%0d%0aX-Evil:%201", {}, status=404)
 
 
 def _accounts() -> Iterator[Bad]:
-    yield _any(
+    yield request(
         "a bad registration",
         "POST /v1/auth/register",
         {"tenant_name": "", "username": "a b", "email": "none", "password": "short", "role": "operator"},
@@ -377,7 +157,7 @@ def _accounts() -> Iterator[Bad]:
         "password",
         "role",
     )
-    yield _any(
+    yield request(
         "settings that contradict themselves",
         "POST /v1/auth/register",
         {**REGISTRATION, "settings": {"timezone": "Nowhere", "currency": "ABC", "rfm": {"method": "fixed"}}},
@@ -385,7 +165,7 @@ def _accounts() -> Iterator[Bad]:
         "settings.currency",
         "settings.rfm",
     )
-    yield _any(
+    yield request(
         "a bad person",
         "POST /v1/users",
         {"username": "x", "email": "x", "password": "x", "role": "operator"},
@@ -394,7 +174,7 @@ def _accounts() -> Iterator[Bad]:
         "password",
         "role",
     )
-    yield _any(
+    yield request(
         "a bad key",
         "POST /v1/api-keys",
         {"name": "a\0", "scopes": ["all"], "expires_at": "soon"},
@@ -402,13 +182,13 @@ def _accounts() -> Iterator[Bad]:
         "scopes.0",
         "expires_at",
     )
-    yield _any(
+    yield request(
         "a key that has expired already",
         "POST /v1/api-keys",
         {"name": "k", "scopes": ["read"], "expires_at": "2020-01-01T00:00:00Z"},
         "expires_at",
     )
-    yield _any(
+    yield request(
         "bad settings",
         "PATCH /v1/tenants/current/settings",
         {"timezone": "Mars/Olympus", "currency": "XXX", "reference_date": "someday", "active_days": 0, "colour": "red"},
@@ -418,7 +198,7 @@ def _accounts() -> Iterator[Bad]:
         "active_days",
         "colour",
     )
-    yield _any(
+    yield request(
         "bounds that do not ascend",
         "PATCH /v1/tenants/current/settings",
         {
@@ -448,9 +228,9 @@ def _queries() -> Iterator[Bad]:
         f"GET /v1/users/{sql}": "user_id",
         f"GET /v1/api-keys/{sql}": "key_id",
     }.items():
-        yield _any(f"{name} in {call}", call, None, name)
+        yield request(f"{name} in {call}", call, None, name)
     for call in ("customers", "products", "sales", "users", "api-keys"):
-        yield _any(
+        yield request(
             f"a cursor of one's own making for {call}", f"GET /v1/{call}?cursor={sql}", None, "cursor", status=400
         )
     for token in ("nonsense", "W10x", "W3sieCI6LTF9XQ"):
@@ -467,7 +247,6 @@ def _queries() -> Iterator[Bad]:
 
 
 CASES: list[Bad] = [
-    case
-    for cases in (_numbers, _texts, _shapes, _times_and_money, _other_facts, _media, _master_data, _accounts, _queries)
-    for case in cases()
+    *BAD_SALES,
+    *(case for cases in (_other_facts, _media, _master_data, _accounts, _queries) for case in cases()),
 ]

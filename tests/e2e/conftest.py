@@ -13,6 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from cli.ports import RANGE, is_free
 from shared.messaging.topics import create_topics, with_dead_letters
 from tests.e2e.installation import Installation, environment
+from tests.e2e.two_tenants import Scene, set_scene
 from tests.stack import GATEWAY_PASSWORD, RFM_PASSWORD, Database, Stack
 from tests.support.processes import Process
 
@@ -70,3 +71,9 @@ async def installation(
             yield Installation(stack, e2e_database, e2e_prefix, http)
     finally:
         await asyncio.gather(*(service.stop() for service in services))
+
+
+@pytest.fixture(scope="session")
+async def scene(installation: Installation) -> Scene:
+    """A tenant with one thing of every kind, settled, and others who try to reach it."""
+    return await set_scene(installation)

@@ -12,7 +12,7 @@ import asyncpg
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from shared.events.catalogue import consumed_by
+from shared.events.catalogue import Topic, consumed_by
 from shared.messaging.topics import with_dead_letters
 from tests.stack import ROOT, Database, Stack
 from tests.support.waiting import until
@@ -108,6 +108,24 @@ class Installation:
             await until(nothing_waits, seconds=30, what="the worker has applied everything")
         finally:
             await admin.close()
+
+    async def records(self, topic: Topic) -> list[tuple[int, str, bytes | None]]:
+        """(offset, key, value) of everything in a topic, partition by partition."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.stack.kafka_bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            places = [TopicPartition(topic.full_name(self.prefix), number) for number in range(topic.partitions)]
+            consumer.assign(places)
+            ends = await consumer.end_offsets(places)
+            found: list[tuple[int, str, bytes | None]] = []
+            for place in places:
+                await consumer.seek_to_beginning(place)
+                while await consumer.position(place) < ends[place]:
+                    for record in (await consumer.getmany(place, timeout_ms=1000)).get(place, []):
+                        found.append((record.offset, (record.key or b"").decode(), record.value))
+            return found
+        finally:
+            await consumer.stop()
 
     async def end_offsets(self) -> dict[str, int]:
         """Topic -> records ever written to it, without the topics that the worker writes to by itself."""

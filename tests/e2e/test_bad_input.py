@@ -13,7 +13,8 @@ import httpx
 import jwt
 import pytest
 
-from tests.e2e.bad_bodies import CASES, LINE, SALE, Bad
+from tests.e2e.bad_bodies import CASES
+from tests.e2e.bad_sales import LINE, SALE, Bad
 from tests.e2e.installation import JWT_KID, JWT_SECRET, TOKEN, Installation, Tenant, expect
 
 PROBLEM_MEMBERS = {"type", "title", "status", "detail", "instance", "errors", "request_id"}

@@ -6,22 +6,17 @@ import random
 import secrets
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import httpx
 import polars as pl
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from cli.ports import RANGE, is_free
-from shared.events.catalogue import ALL, CUSTOMER_SEGMENTS, Topic
+from shared.events.catalogue import CUSTOMER_SEGMENTS
 from tests.e2e import groceries
 from tests.e2e.groceries import REFERENCE, ZONE, Groceries
-from tests.e2e.installation import PASSWORD, TOKEN, Installation, Tenant, environment, expect, joined_tokens
+from tests.e2e.installation import TOKEN, Installation, Tenant, expect, joined_tokens
 from tests.e2e.recomputation import SEGMENT_OF, Order, Recomputation
-from tests.support.processes import Process
 
 SEGMENTS = [*dict.fromkeys(SEGMENT_OF.values()), "prospect"]
 
@@ -259,7 +254,7 @@ async def test_every_change_of_segment_is_kept_and_published(shop: Shop) -> None
     published: dict[str, list[dict[str, Any]]] = {}
     code = shop.data.customers[3]["customer_code"]
     history = (await shop.get(f"/v1/customers/{code}/history", limit=500))["items"]
-    for _, key, value in await _records(shop.installation, CUSTOMER_SEGMENTS):
+    for _, key, value in await shop.installation.records(CUSTOMER_SEGMENTS):
         if key.startswith(shop.tenant.tenant_id) and value is not None:
             published.setdefault(key.partition(":")[2], []).append(json.loads(value))
     assert [event["segment"] for event in published[code]] == [change["segment"] for change in reversed(history)]
@@ -267,25 +262,6 @@ async def test_every_change_of_segment_is_kept_and_published(shop: Shop) -> None
     assert history[-1]["previous"] in (None, "prospect"), "prospect where the master data came before the first sale"
     for newer, older in itertools.pairwise(history):
         assert newer["previous"] == older["segment"]
-
-
-async def _records(installation: Installation, topic: Topic) -> list[tuple[int, str, bytes | None]]:
-    """(offset, key, value) of everything in a topic, partition by partition."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=installation.stack.kafka_bootstrap, auto_offset_reset="earliest")
-    await consumer.start()
-    try:
-        places = [TopicPartition(topic.full_name(installation.prefix), number) for number in range(topic.partitions)]
-        consumer.assign(places)
-        ends = await consumer.end_offsets(places)
-        found: list[tuple[int, str, bytes | None]] = []
-        for place in places:
-            await consumer.seek_to_beginning(place)
-            while await consumer.position(place) < ends[place]:
-                for record in (await consumer.getmany(place, timeout_ms=1000)).get(place, []):
-                    found.append((record.offset, (record.key or b"").decode(), record.value))
-        return found
-    finally:
-        await consumer.stop()
 
 
 async def test_pages_hold_everything_once_and_in_order(shop: Shop) -> None:
@@ -331,160 +307,3 @@ async def test_customers_are_found_by_name_segment_and_spend(shop: Shop) -> None
     assert members == {code for code in wanted.values if wanted.rfm(code)["segment"] == segment}
     rich = {each["customer_code"] async for each in _walk(shop, "/v1/customers", limit=500, min_spend="100")}
     assert rich == {code for code, values in wanted.values.items() if values.monetary >= 100}
-
-
-async def test_a_read_that_is_too_early_says_how_far_the_worker_is(shop: Shop) -> None:
-    end = (await shop.installation.end_offsets())[f"{shop.installation.prefix}sales"]
-    future = joined_tokens("W10", _token({"t": "sales", "p": 2, "o": end + 1000}))
-    headers = {**shop.key, TOKEN: future, "Prefer": "wait=0"}
-    response = await shop.installation.http.get("/v1/rfm/distribution", headers=headers)
-    problem = expect(response, 425)
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.headers["retry-after"]
-    assert problem["worker"] == "rfm_worker"
-    (progress,) = problem["progress"]
-    assert (progress["topic"], progress["partition"], progress["wanted"]) == ("sales", 2, end + 1001)
-    assert 0 <= progress["applied"] <= end
-
-
-def _token(entry: dict[str, Any]) -> str:
-    import base64
-
-    return base64.urlsafe_b64encode(json.dumps([entry]).encode()).decode().rstrip("=")
-
-
-async def test_an_idempotency_key_carries_a_request_out_once(shop: Shop) -> None:
-    http = shop.installation.http
-    sale = {**shop.data.sales[0], "sale_id": f"once-{secrets.token_hex(4)}", "customer_code": None}
-    for path, body, status in (("/v1/sales", sale, 202), ("/v1/customers", {"customer_code": sale["sale_id"]}, 201)):
-        headers = {**shop.key, "Idempotency-Key": secrets.token_hex(8)}
-        first = await http.post(path, json=body, headers=headers)
-        expect(first, status)
-        before = await shop.installation.end_offsets()
-        again = await http.post(path, json=body, headers=headers)
-        assert (again.status_code, again.content) == (status, first.content)
-        assert again.headers[TOKEN] == first.headers[TOKEN]
-        assert again.headers["idempotency-replayed"] == "true"
-        other = await http.post(path, json={**body, "attributes": {}, "x": 1}, headers=headers)
-        assert other.status_code == 409
-        assert other.headers["content-type"] == "application/problem+json"
-        if path == "/v1/sales":
-            assert await shop.installation.end_offsets() == before
-        shop.tokens.append(first.headers[TOKEN])
-    shop.orders[sale["sale_id"]] = Order(sale)
-    shop.data.customers.append({"customer_code": sale["sale_id"]})
-
-
-async def test_answers_say_what_is_left_of_the_rate_and_refuse_what_exceeds_it(
-    shop: Shop, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    installation = shop.installation
-    port = next(port for port in random.sample(RANGE, 500) if is_free(port))
-    settings = environment(installation.stack, installation.database.gateway_url, installation.prefix, port)
-    log = tmp_path_factory.mktemp("limited") / "gateway.log"
-    gateway = Process(
-        "api_gateway", {**settings, "IACRM_RATE_LIMIT_REQUESTS": "3", "IACRM_LOG_LEVEL": "WARNING"}, log, port
-    )
-    try:
-        await gateway.ready()
-        async with httpx.AsyncClient(base_url=gateway.url, headers=shop.key) as http:
-            answers = [await http.get("/v1/auth/me") for _ in range(4)]
-    finally:
-        await gateway.stop()
-    assert [answer.status_code for answer in answers[:3]] == [200, 200, 200]
-    assert [answer.headers["ratelimit-remaining"] for answer in answers[:3]] == ["2", "1", "0"]
-    assert all(answer.headers["ratelimit-limit"] == "3" for answer in answers)
-    assert expect(answers[3], 429)["type"].endswith("/rate-limited")
-    assert 0 < int(answers[3].headers["retry-after"]) <= 60
-
-
-async def test_an_erased_person_is_nowhere_to_be_found(installation: Installation) -> None:
-    tenant = await installation.register("Erasure")
-    auth, http = tenant.auth, installation.http
-    mark = secrets.token_hex(6)
-    first, last, email = f"Firstname{mark}", f"Lastname{mark}", f"person{mark}@example.org"
-    code = f"code-{mark}"
-    person = {"customer_code": code, "first_name": first, "last_name": last, "email": email, "attributes": {"n": last}}
-    sale = {
-        "sale_id": f"sale-{mark}",
-        "customer_code": code,
-        "sold_at": "2026-10-01T10:00:00Z",
-        "lines": [{"product_key": "P", "quantity": "1", "unit_price": "10"}],
-    }
-    writes = [
-        await http.post("/v1/customers", json=person, headers={**auth, "Idempotency-Key": mark}),
-        await http.patch(f"/v1/customers/{code}", json={"language": "fr"}, headers=auth),
-        await http.post(
-            "/v1/customers/bulk", json={"customers": [person]}, headers={**auth, "Idempotency-Key": f"b{mark}"}
-        ),
-        await http.post("/v1/sales", json=sale, headers=auth),
-    ]
-    assert all(write.is_success for write in writes), [write.text for write in writes]
-    seen = {**auth, TOKEN: joined_tokens(*(write.headers[TOKEN] for write in writes)), "Prefer": "wait=30"}
-    assert expect(await http.get(f"/v1/customers/{code}", headers=seen), 200)["rfm"]["frequency"] == 1
-    assert await _places_that_hold(installation, first), "the search below would find nothing at all"
-
-    erased = await http.delete(f"/v1/customers/{code}", headers=auth)
-    assert erased.status_code == 204
-    seen[TOKEN] = erased.headers[TOKEN]
-    assert (await http.get(f"/v1/customers/{code}", headers=seen)).status_code == 404
-    ledger = expect(await http.get(f"/v1/sales/{sale['sale_id']}", headers=seen), 200)
-    assert ledger["customer_code"] not in (None, code), "the sale stays, under a pseudonym"
-    assert ledger["net"] == "10.00"
-    await installation.all_published()
-    for text in (first, last, email):
-        assert await _places_that_hold(installation, text) == [], text
-    assert [place for place in await _places_that_hold(installation, code) if place.startswith("rfm.")] == []
-
-    late = await http.post("/v1/sales", json={**sale, "sale_id": f"late-{mark}"}, headers=auth)
-    seen[TOKEN] = late.headers[TOKEN]
-    found = expect(await http.get(f"/v1/sales/late-{mark}", headers=seen), 200)
-    assert found["customer_code"] == ledger["customer_code"], "a sale from before the erasure belongs to the pseudonym"
-    assert (await http.get(f"/v1/customers/{code}", headers=seen)).status_code == 404
-
-    now = datetime.now(UTC).isoformat()
-    later = await http.post("/v1/sales", json={**sale, "sale_id": f"later-{mark}", "sold_at": now}, headers=auth)
-    seen[TOKEN] = later.headers[TOKEN]
-    newcomer = expect(await http.get(f"/v1/customers/{code}", headers=seen), 200)
-    assert (newcomer["rfm"]["frequency"], newcomer["first_name"]) == (1, None)
-
-
-async def _places_that_hold(installation: Installation, text: str) -> list[str]:
-    """Tables and topics with a text in them; of a compacted topic what compaction leaves."""
-    found = []
-    admin = await installation.admin()
-    try:
-        tables = await admin.fetch(
-            "select schemaname || '.' || tablename as name from pg_tables where schemaname in ('gateway', 'rfm')"
-        )
-        for table in (row["name"] for row in tables):
-            binary = await admin.fetch(
-                "select attname as name from pg_attribute where attrelid = $1::regclass "
-                "and atttypid = 'bytea'::regtype and attnum > 0 and not attisdropped",
-                table,
-            )
-            columns = " || ".join(f"coalesce(encode(t.{row['name']}, 'escape'), '')" for row in binary) or "''"
-            count = await admin.fetchval(
-                f"select count(*) from {table} t where position($1 in t::text || {columns}) > 0", text
-            )
-            if count:
-                found.append(table)
-    finally:
-        await admin.close()
-    for topic in ALL:
-        records = await _records(installation, topic)
-        live = {key: value for _, key, value in records} if topic.cleanup == "compact" else None
-        values = list(live.values()) if live is not None else [value for _, _, value in records]
-        if any(value is not None and text.encode() in value for value in values):
-            found.append(topic.name)
-    return found
-
-
-async def test_a_session_is_renewed_once_and_ends_when_a_token_is_used_twice(installation: Installation) -> None:
-    http = installation.http
-    tenant = await installation.register("Sessions")
-    renewed = expect(await http.post("/v1/auth/refresh", json={"refresh_token": tenant.refresh_token}), 200)
-    assert (await http.post("/v1/auth/refresh", json={"refresh_token": tenant.refresh_token})).status_code == 401
-    stolen = await http.post("/v1/auth/refresh", json={"refresh_token": renewed["refresh_token"]})
-    assert stolen.status_code == 401, "the whole family must be revoked"
-    assert (await installation.log_in(tenant.username, PASSWORD))["access_token"]
