@@ -171,6 +171,9 @@ class BatchDelivery(Generic[T]):
         """Applies what can be applied and collects the records that cannot."""
         poisoned = {0: refusal} if isinstance(refusal, Poison) and len(entries) == 1 else _named(refusal)
         for index, poison in sorted(poisoned.items()):
+            if index > 0 and index - 1 not in poisoned:
+                # What stands between them is not refused, so they are not in a row.
+                self._refused_run = 0
             self._refused_run = self._longer(self._refused_run, poison.reason)
             refused.append(Dead(entries[index].record, poison.reason, poison.detail))
         if poisoned:

@@ -176,6 +176,15 @@ async def test_a_run_of_refused_records_beyond_the_limit_stops_before_any_dead_l
     assert worker.dead == []
 
 
+@pytest.mark.parametrize("named", [False, True], ids=["searched", "named"])
+async def test_refused_records_with_good_ones_between_are_no_run(named):
+    worker = Worker(named=named, dead_limit=10)
+    await worker.delivery.handle(records([b"bad", b"a"] * 50))
+    assert len(worker.applied) == len(worker.dead) == 50
+    with pytest.raises(Fatal, match="in a row"):
+        await worker.delivery.handle(records([b"a"] + [b"bad"] * 11, first=100))
+
+
 async def test_a_batch_that_comes_again_does_not_count_twice_towards_the_limit():
     worker = Worker(dead_limit=10)
     worker.dead_outages = [BrokerUnavailable("away") for _ in range(25)]
