@@ -1,9 +1,12 @@
 """A tenant's settings: what they change, and who may change them when."""
 
-from datetime import date
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo, available_timezones
 
 import pytest
+from pydantic import ValidationError
 
+from shared.events.tenant_settings import TenantSettings
 from shared.messaging.errors import DeadReason, PoisonedItems
 from tests.integration.rfm.conftest import Rfm
 from tests.support import rfm_items as make
@@ -83,3 +86,24 @@ async def test_an_erased_tenant_leaves_nothing_and_takes_nothing(rfm: Rfm) -> No
     for table in {row.table_name for row in tables} - {"tenant"}:
         assert not await rfm.query(f"select 1 from rfm.{table} where tenant_id = :tenant"), table
     assert not await rfm.query("select 1 from rfm.outbox where starts_with(key, :t)", t=f"{rfm.tenant_id}:")
+
+
+async def test_postgres_knows_every_zone_that_a_tenant_may_name_and_reads_it_alike(rfm: Rfm) -> None:
+    for month in (1, 7):
+        noon = datetime(2022, month, 1, 12, tzinfo=UTC)
+        zones = [zone for zone in sorted(available_timezones()) if _accepted(zone)]
+        rows = await rfm.query(
+            "select zone, cast(:noon as timestamptz) at time zone zone as local "
+            "from unnest(cast(:zones as text[])) as zone",
+            noon=noon, zones=zones,
+        )  # fmt: skip
+        read = {row.zone: row.local for row in rows}
+        assert read == {zone: noon.astimezone(ZoneInfo(zone)).replace(tzinfo=None) for zone in zones}
+
+
+def _accepted(zone: str) -> bool:
+    try:
+        TenantSettings(timezone=zone)
+    except ValidationError:
+        return False
+    return True
