@@ -20,6 +20,7 @@ from services.rfm_worker.repository.scoring import (
     move_customers,
     move_cutoffs,
     open_requests,
+    request_scores,
     tenants_due,
 )
 from services.rfm_worker.repository.tenants import load_tenants
@@ -31,6 +32,8 @@ from shared.observability.logging import get_logger
 
 LOOK_EVERY_S = 0.5
 """Seconds after which the scorer looks unasked: other workers' batches and midnights do not wake it."""
+LEAST_PAUSE_S = 0.05
+"""Seconds between two looks: under load every batch wakes the scorer, and a look is a query."""
 LONGEST_PAUSE_S = 5.0
 STUCK_AFTER_S = 180.0
 
@@ -46,14 +49,12 @@ class Scorer:
         *,
         now: Callable[[], datetime],
         interval_s: float,
-        told: Callable[[], None] = lambda: None,
     ) -> None:
         """Args:
         now: the present moment, with its zone; decides when a tenant's midnight has passed.
         interval_s: least seconds between the starts of two runs for one tenant.
-        told: called when a run put events into the outbox.
         """
-        self._engine, self._now, self._interval_s, self._told = engine, now, interval_s, told
+        self._engine, self._now, self._interval_s = engine, now, interval_s
         self._wake = asyncio.Event()
         self._started: dict[UUID, float] = {}
         self._failures = 0
@@ -84,6 +85,7 @@ class Scorer:
                 self._failures = 0
             except Exception as error:
                 pause_s = self._failed(error)
+            await asyncio.sleep(LEAST_PAUSE_S)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._wake.wait()
@@ -102,7 +104,8 @@ class Scorer:
         async with transaction(self._engine) as connection:
             due = await tenants_due(await driver_connection(connection), self._now())
         pause_s = LOOK_EVERY_S
-        for tenant_id in due:
+        # Whoever was served longest ago comes first, so that a tenant whose run fails does not keep others waiting.
+        for tenant_id in sorted(due, key=lambda tenant: self._started.get(tenant, 0.0)):
             wait_s = self._started.get(tenant_id, -self._interval_s) + self._interval_s - time.monotonic()
             if wait_s > 0:
                 pause_s = min(pause_s, wait_s)
@@ -132,15 +135,15 @@ class Scorer:
             cause = "cutoff_shift" if requests else "time"
             if not codes:
                 return await close_requests(raw, tenant_id, requests)
+            if not requests:
+                # The new date is stored with this step: a run that dies before its last part must still be due.
+                requests = await request_scores(raw, [tenant_id])
         parts = chunks(codes)
-        changed = 0
         for part in parts:
             async with transaction(self._engine) as connection:
-                changed += await move_customers(connection, tenant_id, part, cutoffs, cause=cause, now=now)
+                await move_customers(connection, tenant_id, part, cutoffs, cause=cause, now=now)
                 if part is parts[-1]:
                     await close_requests(await driver_connection(connection), tenant_id, requests)
-        if changed:
-            self._told()
 
 
 @contextlib.asynccontextmanager

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from services.rfm_worker.domain.cutoffs import QUINTILES, TERCILES, Cutoffs, fixed_bounds, quantiles
 from services.rfm_worker.repository.raw import Raw
@@ -35,6 +34,8 @@ select (select n from n) as n,
     percentile_disc((select thirds from third)) within group (order by basket) as basket
 from v
 """
+# By the database, like every sale's day: its time zone rules may be of another year than Python's.
+_TODAY = "select ($1::timestamptz at time zone $2)::date"
 _NEWEST_DAY = "select max(day) from rfm.day where tenant_id = $1 and orders > 0"
 _STORE = """
 insert into rfm.cutoffs (
@@ -60,7 +61,7 @@ where (r, f, m) is distinct from (r_now, f_now, m_now) order by customer_code
 
 async def reference_date(raw: Raw, tenant: Tenant, now: datetime) -> date:
     """What recency is measured from: the tenant's local date, its newest day with an order, or a fixed date."""
-    today = now.astimezone(ZoneInfo(tenant.timezone)).date()
+    today: date = await raw.fetchval(_TODAY, now, tenant.timezone)
     if tenant.reference == "now":
         return today
     if tenant.reference == "latest_sale":

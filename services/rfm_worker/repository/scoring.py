@@ -23,7 +23,7 @@ where tenant_id = $1 and customer_code = any($2::text[]) order by customer_code 
 """
 _REQUESTS = "select id from rfm.score_request where tenant_id = $1 order by id"
 _DONE = "delete from rfm.score_request where tenant_id = $1 and id = any($2::bigint[])"
-_REQUEST = "insert into rfm.score_request (tenant_id) select t from unnest($1::uuid[]) t order by t"
+_REQUEST = "insert into rfm.score_request (tenant_id) select t from unnest($1::uuid[]) t order by t returning id"
 _DUE = """
 select t.tenant_id from rfm.tenant t join rfm.cutoffs c using (tenant_id)
 where t.status <> 'erased' and t.reference_date = 'now'
@@ -33,9 +33,9 @@ select distinct tenant_id from rfm.score_request
 """
 
 
-async def request_scores(raw: Raw, tenants: Sequence[UUID]) -> None:
-    """Asks the scorer for fresh cut-offs of these tenants."""
-    await raw.execute(_REQUEST, list(tenants))
+async def request_scores(raw: Raw, tenants: Sequence[UUID]) -> list[int]:
+    """Asks the scorer for fresh cut-offs of these tenants; answers the requests."""
+    return [row["id"] for row in await raw.fetch(_REQUEST, list(tenants))]
 
 
 async def tenants_due(raw: Raw, now: datetime) -> list[UUID]:

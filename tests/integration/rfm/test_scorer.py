@@ -1,10 +1,14 @@
 """Cut-offs, segments and their history."""
 
 import asyncio
+import contextlib
 from datetime import UTC, date, datetime
+from uuid import UUID
 
+import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.rfm_worker import scorer
 from tests.integration.rfm.conftest import Rfm
 from tests.support import rfm_items as make
 from tests.support.waiting import until
@@ -79,6 +83,49 @@ async def test_midnight_moves_recency_and_says_so(rfm: Rfm) -> None:
     assert cutoffs.reference_date == date(2026, 1, 13)
     assert {row[2] for row in (await history(rfm, "c0"))[1:]} <= {"time"}
     assert (await history(rfm, "c1"))[-1] == ("new", "hibernating", "time", None)
+
+
+async def test_a_run_at_midnight_that_dies_half_way_is_done_by_the_next_one(
+    rfm: Rfm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    t = rfm.tenant_id
+    bounds = {"recency_days": [5, 6, 7, 8], "frequency": [1, 2, 3, 4], "monetary": ["1", "2", "3", "4"]}
+    rfm.clock.at = datetime(2026, 1, 12, 12, tzinfo=UTC)
+    await rfm.apply(make.tenant(t, 1, rfm={"method": "fixed", "bounds": bounds}))
+    await rfm.apply(make.sale(t, "s", "c", [("p", "1", "1")], day=1))
+    await rfm.score()
+    assert (await rfm.customer("c")).r == 4
+    rfm.clock.at = datetime(2026, 1, 14, 12, tzinfo=UTC)
+
+    async def die(*_: object, **__: object) -> int:
+        raise ConnectionResetError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(scorer, "move_customers", die)
+        with pytest.raises(ConnectionResetError):
+            await rfm.score()
+    await Rfm(rfm.engine, t, rfm.clock).scorer.look()
+    assert (await rfm.customer("c")).r == 2
+    assert not await rfm.query("select id from rfm.score_request where tenant_id = :tenant")
+
+
+async def test_a_tenant_whose_run_fails_keeps_no_other_waiting(rfm: Rfm, monkeypatch: pytest.MonkeyPatch) -> None:
+    shops = sorted((Rfm(rfm.engine) for _ in range(3)), key=lambda shop: shop.tenant_id)
+    for shop in shops:
+        await shop.apply(make.sale(shop.tenant_id, "s", "c", [("p", "1", "1")]))
+    score, failing = rfm.scorer.score, {shops[0].tenant_id, shops[1].tenant_id}
+
+    async def fail(tenant_id: UUID) -> None:
+        if tenant_id in failing:
+            raise TimeoutError
+        await score(tenant_id)
+
+    monkeypatch.setattr(rfm.scorer, "score", fail)
+    for _ in range(3):
+        with contextlib.suppress(TimeoutError):
+            await rfm.scorer.look()
+        await asyncio.sleep(0.06)
+    assert (await shops[2].customer("c")).r == 5
 
 
 async def test_a_tenant_that_lost_all_its_orders_has_empty_cutoffs_and_prospects(rfm: Rfm) -> None:
