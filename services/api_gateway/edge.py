@@ -3,12 +3,13 @@
 import re
 import time
 import uuid
+from urllib.parse import unquote_to_bytes
 
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api_gateway.context import RequestContext
-from services.api_gateway.errors import render, to_problem
+from services.api_gateway.errors import malformed, render, to_problem
 from shared.observability import metrics
 from shared.observability.logging import bind, get_logger
 
@@ -49,6 +50,7 @@ class Edge:
         exchange = _Exchange(scope, context, send)
         metrics.HTTP_IN_FLIGHT.inc()
         try:
+            _refuse_unreadable(scope)
             await self._app(scope, receive, exchange.send)
         except Exception as error:
             await exchange.fail(error, receive)
@@ -122,6 +124,20 @@ def _histogram(method: str, route: str) -> Histogram:
     if found is None:
         found = _histograms[key] = metrics.HTTP_SECONDS.labels(method, route)
     return found
+
+
+def _refuse_unreadable(scope: Scope) -> None:
+    """Servers put U+FFFD in the place of bytes that are not UTF-8: ids in such a path would not be what was sent.
+
+    Raises:
+        Problem: 400.
+    """
+    raw = scope.get("raw_path") or b""
+    if b"%" in raw:
+        try:
+            unquote_to_bytes(raw).decode()
+        except UnicodeDecodeError:
+            raise malformed("The path is not UTF-8.", [{"field": "", "reason": "the path must be UTF-8"}]) from None
 
 
 def _route(scope: Scope) -> str:

@@ -155,7 +155,9 @@ def _of_http(error: HTTPException) -> Problem:
         405: ("method-not-allowed", "Method not allowed", "This path does not know that method; see Allow."),
         413: ("too-large", "The body is too large", "The body is too large."),
     }.get(error.status_code, ("error", "Error", "The request was refused."))
-    return Problem(error.status_code, slug, title, detail, headers=error.headers)
+    # The only 400 of the framework is a body that it cannot take apart.
+    errors: list[FieldReason] = [{"field": "", "reason": "cannot be read"}] if error.status_code == 400 else []
+    return Problem(error.status_code, slug, title, detail, errors=errors, headers=error.headers)
 
 
 def render(problem: Problem, scope: Scope) -> Response:

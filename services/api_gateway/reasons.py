@@ -26,6 +26,11 @@ def _plural(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
+def _part(context: Context) -> str:
+    """What a length counts: pydantic calls a secret text "Value", and everything else by its type."""
+    return "character" if context.get("field_type") == "Value" else "item"
+
+
 _REASONS: dict[str, Callable[[Context], str]] = {
     "missing": lambda _: "is required",
     "extra_forbidden": lambda _: "is not a known field",
@@ -34,8 +39,8 @@ _REASONS: dict[str, Callable[[Context], str]] = {
     "string_too_short": lambda c: f"must have at least {_plural(c['min_length'], 'character')}",
     "string_too_long": lambda c: f"must have at most {_plural(c['max_length'], 'character')}",
     "string_pattern_mismatch": lambda _: "has characters or a form that are not allowed here",
-    "too_short": lambda c: f"must have at least {_plural(c['min_length'], 'item')}",
-    "too_long": lambda c: f"must have at most {_plural(c['max_length'], 'item')}",
+    "too_short": lambda c: f"must have at least {_plural(c['min_length'], _part(c))}",
+    "too_long": lambda c: f"must have at most {_plural(c['max_length'], _part(c))}",
     "greater_than": lambda c: f"must be greater than {c['gt']}",
     "greater_than_equal": lambda c: f"must be at least {c['ge']}",
     "less_than": lambda c: f"must be less than {c['lt']}",

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from shared.events.fields import Currency, Money, TimeZone
+from shared.events.fields import EARLIEST, LATEST, Currency, Money, TimeZone
 
 
 class Section(BaseModel):
@@ -103,12 +103,19 @@ class CampaignSettings(Section):
     holdout_share: float = Field(0.1, ge=0, le=0.5)
 
 
+def _plausible(value: date) -> date:
+    # Days are counted from it, and PostgreSQL cannot place the ends of Python's calendar in every time zone.
+    if not EARLIEST.date() <= value < LATEST.date():
+        raise PydanticCustomError("date_range", "must lie between 1900-01-01 and 2099-12-31")
+    return value
+
+
 class TenantSettings(Section):
     """All settings of a tenant, with their defaults."""
 
     timezone: TimeZone = "Europe/Paris"
     currency: Currency = "EUR"
-    reference_date: Literal["now", "latest_sale"] | date = Field(
+    reference_date: Literal["now", "latest_sale"] | Annotated[date, AfterValidator(_plausible)] = Field(
         "now", description="what recency is measured from: now, latest_sale, or a fixed date"
     )
     active_days: int = Field(90, ge=1, le=3650, description="days since an order within which a customer is active")

@@ -19,6 +19,7 @@ from services.api_gateway.views.tenants import TenantView, TenantWithOwner
 from shared.db.engine import transaction
 
 router = v1_router("auth")
+_LOGIN = {"username": "ana", "password": "a long pass phrase"}
 
 
 def address_of(request: Request) -> str:
@@ -54,6 +55,7 @@ async def register(body: Registration, request: Request, response: Response, ser
     response_model=Tokens,
     responses=problem_responses(400, 401, 413, 415, 422, 429, 503),
     summary="Log in",
+    openapi_extra={"requestBody": {"content": {"application/x-www-form-urlencoded": {"example": _LOGIN}}}},
 )
 async def token(
     request: Request,

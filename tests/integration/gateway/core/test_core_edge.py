@@ -45,6 +45,14 @@ async def test_a_body_that_is_not_json_is_malformed_never_an_error_of_ours(gatew
         answer = await gateway.http.post(path, headers=JSON, content=body)
         assert answer.status_code == (422 if body == b"" else 400), answer.text
         slug(answer)
+        assert [error["field"] for error in answer.json()["errors"]] == [""]
+
+
+async def test_a_path_that_is_not_utf_8_is_refused_rather_than_read_as_something_else(gateway: Any) -> None:
+    owner = await gateway.owner()
+    answer = await gateway.http.put("/v1/customers/a%ff", headers=owner, json={})
+    assert slug(answer) == (400, "malformed")
+    assert (await gateway.http.get("/v1/customers", headers=owner)).json()["items"] == []
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,13 @@ from sqlalchemy.exc import OperationalError
 from services.api_gateway.errors import Problem, to_problem, validation_problem
 from services.api_gateway.expiring import Expiring
 from services.api_gateway.pagination import decode_cursor, encode_cursor
+from services.api_gateway.reasons import field_reasons
 from services.api_gateway.security.keyring import ApiKeyring, StoredKey, hash_key, new_key
 from services.api_gateway.security.login_limits import LoginLimits
 from services.api_gateway.security.rate_limits import RateLimiter
 from services.api_gateway.settings import GatewaySettings
 from services.api_gateway.tenant_cache import TenantCache, TenantState
+from services.api_gateway.views.accounts import PasswordChange
 from services.api_gateway.views.tenants import merge_patch
 from shared.events.payloads import SaleRecordedV1
 from shared.events.tenant_settings import TenantSettings
@@ -217,3 +219,17 @@ def test_every_exception_becomes_a_problem_that_tells_no_secret(error: Exception
     problem = to_problem(error)
     assert problem.status_code == status
     assert "secret" not in f"{problem.detail}{problem.errors}"
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "1899-12-31", "2100-01-01", "9999-12-31"])
+def test_a_reference_date_lies_where_databases_can_place_it_in_any_time_zone(day: str) -> None:
+    with pytest.raises(ValidationError, match="must lie between 1900-01-01 and 2099-12-31"):
+        TenantSettings.model_validate({"reference_date": day})
+
+
+def test_lengths_of_secrets_are_told_in_characters() -> None:
+    with pytest.raises(ValidationError) as caught:
+        PasswordChange.model_validate({"current_password": "x", "new_password": "short"})
+    assert field_reasons(caught.value.errors()) == [
+        {"field": "new_password", "reason": "must have at least 10 characters"}
+    ]
