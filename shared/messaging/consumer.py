@@ -50,7 +50,8 @@ class ConsumerSettings:
     max_records: int = 500
     """Most records in one batch and thus in one transaction."""
     max_partition_fetch_bytes: int = 4 * MEBIBYTE
-    fetch_max_wait_ms: int = 100
+    fetch_max_wait_ms: int = 20
+    """Short: a partition that was just read waits for the fetch under way, which may cover others only."""
     session_timeout_ms: int = 10_000
     heartbeat_interval_ms: int = 2_000
 
@@ -80,6 +81,8 @@ class WorkerConsumer:
         self._on_fatal = on_fatal or _terminate
         self._settings = settings or ConsumerSettings()
         self._observed_at = 0.0
+        self._committing: asyncio.Task[None] | None = None
+        self._stopping = False
         self.group = f"{prefix}{service}"
         self.failure: BaseException | None = None
         self.broker = KafkaBroker(
@@ -130,7 +133,19 @@ class WorkerConsumer:
             self.fail(error)
         else:
             faults.reach("before_offset_commit")
-            await self._commit(following)
+            await self.settle()
+            self._committing = asyncio.create_task(self._commit(following), name="offset-commit")
+            if self._stopping:
+                await self.settle()
+
+    async def settle(self) -> None:
+        """Waits for the commit under way. One at a time, so that offsets never go back.
+
+        The next batch does not wait for it: what the commit tells Kafka, the database knows already.
+        """
+        if self._committing is not None:
+            await self._committing
+            self._committing = None
 
     def _record(self, raw: ConsumerRecord) -> Record:
         return Record(
@@ -188,6 +203,7 @@ class WorkerConsumer:
 
     def interrupt(self) -> None:
         """Called when the process stops: a batch that is backing off is given up and will be read again."""
+        self._stopping = True
         self._delivery.interrupt()
         self._delivery.progress.rest()
 
@@ -268,6 +284,7 @@ class _Subscriber(BatchSubscriber):
         self.worker.interrupt()
         try:
             async with asyncio.timeout(GRACE_S + 3):
+                await self.worker.settle()
                 await super().stop()
         except TimeoutError:
             log.warning("consumer did not stop in time")

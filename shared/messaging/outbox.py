@@ -21,7 +21,8 @@ from shared.observability import metrics
 from shared.observability.health import Progress
 from shared.observability.logging import get_logger
 
-BATCH_ROWS = 1000
+BATCH_ROWS = 250
+"""Few enough that preparing and sending them holds up the process for some milliseconds only."""
 POLL_S = 0.5
 """Seconds after which the relay looks without having been told: a notification is lost with its connection."""
 LONGEST_PAUSE_S = 5.0
@@ -97,8 +98,12 @@ class OutboxRelay:
     the connection has lost the lead. The others try for the lock every `POLL_S`.
     """
 
-    def __init__(self, engine: AsyncEngine, schema: str, producer: Publisher) -> None:
+    def __init__(self, engine: AsyncEngine, schema: str, producer: Publisher, *, linger_s: float = 0.0) -> None:
+        """Args:
+        linger_s: seconds that a woken relay waits for more rows; 0 where somebody waits for the event.
+        """
         self._engine = engine
+        self._linger_s = linger_s
         self._schema = schema
         self._producer = producer
         self._wake = asyncio.Event()
@@ -179,6 +184,7 @@ class OutboxRelay:
             if moved < BATCH_ROWS:
                 await self._purge(connection)
                 await self._until_woken()
+                await self._pause(self._linger_s)
 
     async def _move(self, connection: "RawConnection") -> int:
         """Publishes the next rows and marks them; answers how many."""
@@ -239,6 +245,8 @@ class OutboxRelay:
 
     async def _pause(self, seconds: float) -> None:
         """Waits, whatever is appended meanwhile, but not beyond a stop."""
+        if seconds <= 0:
+            return
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._stopping.wait()

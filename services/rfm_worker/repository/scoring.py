@@ -14,7 +14,7 @@ from services.rfm_worker.repository.segments import Move, write_moves
 from services.rfm_worker.repository.tenants import Tenant
 from shared.db.engine import driver_connection
 
-CHUNK = 500
+CHUNK = 100
 """Customers locked at a time: a batch that wants one of them waits a few milliseconds at most."""
 
 _LOCK = """
