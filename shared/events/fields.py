@@ -17,9 +17,9 @@ EARLIEST, LATEST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo
 LARGEST_QUANTITY = Decimal(10**9)
 LARGEST_MONEY = Decimal(10**9)
 
-# Python and PostgreSQL must agree on every local date. PostgreSQL reads these as abbreviations without summer time, and
-# what a machine calls "localtime" it does not know.
-_AMBIGUOUS_ZONES = frozenset({"CET", "EET", "MET", "WET", "localtime"})
+# Python, PostgreSQL and Polars must agree on every local date. PostgreSQL reads four of these as abbreviations without
+# summer time and does not know what a machine calls "localtime"; Polars does not know "Factory", which is no place.
+_AMBIGUOUS_ZONES = frozenset({"CET", "EET", "MET", "WET", "Factory", "localtime"})
 _EMAIL = re.compile(r"[^\s@]@[^\s@]+\.[^\s@]")
 _PRINTABLE = r"^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$"
 _PRINTABLE_OR_EMPTY = r"^[^\p{C}\p{Zl}\p{Zp}]*$"

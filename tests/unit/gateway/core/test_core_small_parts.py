@@ -4,7 +4,9 @@ import uuid
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
+from zoneinfo import available_timezones
 
+import polars as pl
 import pytest
 from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
@@ -233,3 +235,13 @@ def test_lengths_of_secrets_are_told_in_characters() -> None:
     assert field_reasons(caught.value.errors()) == [
         {"field": "new_password", "reason": "must have at least 10 characters"}
     ]
+
+
+def test_verify_can_read_every_time_zone_that_a_tenant_may_have() -> None:
+    moments = pl.DataFrame({"at": [datetime(2026, 7, 1, tzinfo=UTC)]})
+    for name in available_timezones():
+        try:
+            TenantSettings(timezone=name)
+        except ValidationError:
+            continue
+        moments.select(pl.col("at").dt.convert_time_zone(name).dt.date())
