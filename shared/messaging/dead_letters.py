@@ -15,6 +15,8 @@ HEADER_PREFIX = "dead_"
 LONGEST_DETAIL = 500
 ROOM_FOR_HEADERS = 16 * 1024
 """Bytes by which a dead letter may outgrow its original."""
+LARGEST_KEPT = 2 * 1024 * 1024
+"""Bytes of a record that fit into a dead letter. A broker measures what is sent: compressed, a record may be larger."""
 
 log = get_logger(__name__)
 
@@ -41,7 +43,10 @@ def utc_now() -> datetime:
 
 
 def dead_message(dead: Dead, service: str, at: datetime) -> Message:
-    """The dead-letter record: the original key, value and headers, and `dead_*` headers about them."""
+    """The dead-letter record: the original key, value and headers, and `dead_*` headers about them.
+
+    Of a record that is too large only these headers are kept, with its size: it stays where they say it was.
+    """
     record = dead.record
     about = {
         "reason": dead.reason.value,
@@ -52,10 +57,20 @@ def dead_message(dead: Dead, service: str, at: datetime) -> Message:
         "at": at.isoformat(),
         "service": service,
     }
+    size = _size(record)
+    if size > LARGEST_KEPT:
+        about["size"] = str(size)
+        return Message(record.topic + SUFFIX, None, b"", [(HEADER_PREFIX + k, v.encode()) for k, v in about.items()])
     headers = [*original_headers(record.headers), *((HEADER_PREFIX + k, v.encode()) for k, v in about.items())]
     # Kafka has no record without key and value; an empty value stands for one that came that way.
     value = b"" if record.key is None and record.value is None else record.value
     return Message(record.topic + SUFFIX, record.key, value, headers)
+
+
+def _size(record: Record) -> int:
+    """Bytes, with room for the lengths that stand before each header."""
+    headers = sum(len(name.encode()) + len(value or b"") + 10 for name, value in record.headers)
+    return len(record.key or b"") + len(record.value or b"") + headers
 
 
 def original_headers(headers: Headers) -> Headers:

@@ -42,6 +42,11 @@ class DeadLetter:
         except ValueError:
             return DeadReason.UNDECODABLE
 
+    @property
+    def complete(self) -> bool:
+        """Whether it holds its record; one that was too large for that cannot be sent again."""
+        return "size" not in self.about
+
     def describe(self) -> str:
         """One line: offset, moment, service, reason, origin and detail."""
         about = self.about
@@ -79,10 +84,12 @@ class DeadLetters:
     ) -> int:
         """Publishes waiting dead letters to their own topic as they first came; answers how many.
 
+        Those that were too large to be kept are passed over.
+
         Raises:
             BrokerUnavailable: what was acknowledged until then is noted as replayed.
         """
-        letters = (await self.waiting(reasons))[:limit]
+        letters = [letter for letter in await self.waiting(reasons) if letter.complete][:limit]
         for start in range(0, len(letters), CHUNK):
             chunk = letters[start : start + CHUNK]
             await producer.publish_many([letter.message for letter in chunk])

@@ -43,6 +43,16 @@ async def test_replaying_one_reason_leaves_the_others_waiting(stack, topic_prefi
     assert await letters.replay(producer) == 2
 
 
+async def test_what_was_too_large_to_be_kept_is_shown_and_passed_over(stack, topic_prefix, producer):
+    large = Record("sales", 0, 7, b"key", b"x" * 3_000_000, [("ce_id", b"7")], 0)
+    await DeadLetterWriter(producer, "rfm_worker").write([Dead(large, DeadReason.UNDECODABLE, "why")])
+    await bury(producer, 1)
+    letters = DeadLetters(stack.kafka_bootstrap, "sales", prefix=topic_prefix)
+    assert [letter.complete for letter in await letters.waiting()] == [False, True]
+    assert await letters.replay(producer) == 1
+    assert [letter.about["offset"] for letter in await letters.waiting()] == ["7"]
+
+
 async def test_a_limit_leaves_the_rest_for_the_next_time(stack, topic_prefix, producer):
     await bury(producer)
     letters = DeadLetters(stack.kafka_bootstrap, "sales", prefix=topic_prefix)
