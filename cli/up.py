@@ -25,7 +25,7 @@ from cli.supervisor.stack import Stack
 INTERRUPTED = 130
 START_SECONDS = 300.0
 Show = Callable[[Stack, Console], Coroutine[Any, Any, None]]
-EXPECTED = (AlreadyRunningError, DemoError, PortTakenError, JarError, StartError, PermissionError)
+EXPECTED = (AlreadyRunningError, DemoError, PortTakenError, JarError, StartError, OSError)
 """Failures that a message explains; anything else is a bug and shows its trace."""
 
 
@@ -82,8 +82,12 @@ def run_detached(port: int | None = None) -> int:
         show(console, data)
         return 0
     log = log_folder(data) / "supervisor.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    rotate(log)
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        rotate(log)
+    except OSError as problem:  # read-only, full, or a file in the way
+        console.error(f"Could not go on: {problem}")
+        return 1
     start = log.stat().st_size if log.exists() else 0
     with Signals(lambda: None) as signals:
         supervisor = _launch(log, port)

@@ -4,11 +4,13 @@ import json
 import os
 import socket
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
+from cli import up
 from cli.backoff import LONGEST_SECONDS, STABLE_SECONDS, Backoff
 from cli.credentials import Credentials
 from cli.files import FileLock, rotate, write_atomically
@@ -122,3 +124,13 @@ def test_the_state_file_keeps_processes_and_fields(tmp_path: Path) -> None:
 def test_an_unreadable_state_file_means_nothing_runs(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text("{")
     assert StateFile(tmp_path / "state.json").entries() == {}
+
+
+@pytest.mark.parametrize("start", [up.run, up.run_detached])
+def test_a_data_folder_that_cannot_be_made_is_explained_without_a_trace(
+    start: Callable[[], int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("IACRM_DATA_DIR", str(tmp_path / "file" / "data"))
+    assert start() == 1
+    assert "Could not go on" in capsys.readouterr().err
