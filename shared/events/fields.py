@@ -41,7 +41,7 @@ CURRENCIES = frozenset(
 def _no_email(value: str) -> str:
     if "@" in value and _EMAIL.search(value):
         raise PydanticCustomError(
-            "email_like", "must not look like an e-mail address: personal data stays out of codes"
+            "email_like", "must not look like an e-mail address: personal data stays out of codes and labels"
         )
     return value
 
@@ -89,10 +89,16 @@ Text = Annotated[str, StringConstraints(max_length=200, pattern=_PRINTABLE_OR_EM
 """Short free text of facts; it travels in topics without personal data, so addresses are refused."""
 
 Word = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=_PRINTABLE)]
-"""A short label such as a channel, a family or a tag."""
+"""A short label of master data of a person, such as a tag."""
+
+Label = Annotated[Word, AfterValidator(_no_email), Field(description="not an e-mail address")]
+"""A short label such as a channel or a family; it travels in topics without personal data."""
 
 Note = Annotated[str, StringConstraints(max_length=500, pattern=_PRINTABLE_OR_EMPTY)]
 """Free text of master data, which may be personal."""
+
+PlainNote = Annotated[Note, AfterValidator(_no_email)]
+"""Free text of master data that is about things, not about people."""
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_PRINTABLE)]
 """A name for people: of a person, a product, a tenant."""

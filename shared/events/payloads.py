@@ -13,7 +13,21 @@ from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints, 
 from pydantic_core import PydanticCustomError
 from pydantic_core.core_schema import ValidationInfo
 
-from shared.events.fields import MOST_LINES, Code, Currency, Moment, Money, Name, Note, Quantity, Text, TimeZone, Word
+from shared.events.fields import (
+    MOST_LINES,
+    Code,
+    Currency,
+    Label,
+    Moment,
+    Money,
+    Name,
+    Note,
+    PlainNote,
+    Quantity,
+    Text,
+    TimeZone,
+    Word,
+)
 from shared.events.tenant_settings import TenantSettings
 
 CENT = Decimal("0.01")
@@ -74,10 +88,10 @@ class SaleRecordedV1(Payload):
     sale_id: Code
     customer_code: Code | None = None
     sold_at: Moment
-    channel: Word = "store"
+    channel: Label = "store"
     currency: Currency | None = Field(None, description="the tenant's currency when absent")
     lines: list[SaleLine] = Field(min_length=1, max_length=MOST_LINES)
-    metadata: dict[Word, MetadataValue] = Field(default_factory=dict, max_length=MOST_METADATA)
+    metadata: dict[Label, MetadataValue] = Field(default_factory=dict, max_length=MOST_METADATA)
 
 
 class ReturnLine(Payload):
@@ -175,8 +189,8 @@ class ProductFields(Payload):
     """What a merchant knows about a product."""
 
     name: Name | None = None
-    family: Word | None = None
-    sub_family: Word | None = None
+    family: Label | None = None
+    sub_family: Label | None = None
     price: Money | None = None
     margin: Annotated[Decimal, Field(ge=-(10**9), le=10**9, decimal_places=4, allow_inf_nan=False)] | None = Field(
         None, description="money earned per unit; may be negative"
@@ -185,8 +199,8 @@ class ProductFields(Payload):
         None, description="units on hand; null when not tracked"
     )
     active: bool = True
-    tags: list[Word] = Field(default_factory=list, max_length=50)
-    attributes: Attributes = Field(default_factory=dict)
+    tags: list[Label] = Field(default_factory=list, max_length=50)
+    attributes: Annotated[dict[Label, PlainNote], Field(max_length=50)] = Field(default_factory=dict)
 
 
 class ProductChangedV1(ProductFields):

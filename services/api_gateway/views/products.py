@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field
 
 from services.api_gateway.problem_docs import OffendingField
 from services.api_gateway.views.numbers import Amount, Quantity
-from shared.events.fields import Code, Note, Word
+from shared.events.fields import Code, Label, PlainNote
 from shared.events.payloads import Payload, ProductFields
 
 COLUMNS = tuple(ProductFields.model_fields)
@@ -23,8 +23,8 @@ class ProductPatch(ProductFields):
     """A merge patch (RFC 7396): what is left out stays, null clears, keys of attributes are merged one by one."""
 
     active: bool | None = None  # type: ignore[assignment]
-    tags: Annotated[list[Word], Field(max_length=50)] | None = None  # type: ignore[assignment]
-    attributes: Annotated[dict[Word, Note | None], Field(max_length=50)] | None = None  # type: ignore[assignment]
+    tags: Annotated[list[Label], Field(max_length=50)] | None = None  # type: ignore[assignment]
+    attributes: Annotated[dict[Label, PlainNote | None], Field(max_length=50)] | None = None  # type: ignore[assignment]
 
     def apply(self, stored: ProductFields) -> ProductFields:
         """The fields after this patch.

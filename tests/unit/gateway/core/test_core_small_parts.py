@@ -181,7 +181,7 @@ def test_reasons_name_every_field_in_words_without_patterns_links_or_values() ->
     )  # fmt: skip
     assert found == {
         "sale_id": "must be 1 to 64 printable characters",
-        "customer_code": "must not look like an e-mail address: personal data stays out of codes",
+        "customer_code": "must not look like an e-mail address: personal data stays out of codes and labels",
         "sold_at": "must carry an offset, such as +01:00 or Z",
         "channel": "must have at most 64 characters",
         "currency": "must be an ISO 4217 currency code",
