@@ -139,6 +139,7 @@ class MasterWriter:
         self,
         code: str,
         *,
+        if_match: str | None = None,
         known: Callable[[AsyncConnection], Awaitable[bool]] | None = None,
         also: Sequence[Message] = (),
         before: Callable[[AsyncConnection], Awaitable[None]] | None = None,
@@ -147,18 +148,25 @@ class MasterWriter:
 
         Args:
             code: of the record.
+            if_match: the version that may be deleted.
             known: whether something is there to delete although no record is stored.
             also: more messages for the outbox.
             before: runs in the transaction before the tombstone is appended.
 
         Raises:
-            Problem: 404 when there is nothing to delete.
+            Problem: 404 when there is nothing to delete, 412 when If-Match names another version.
         """
         kind = self._kind
         async with self._transaction() as connection:
+            locked = (
+                await master_repository.lock(connection, kind.master, self._tenant_id, code)
+                if if_match is not None
+                else None
+            )
             stored = await master_repository.delete(connection, kind.master, self._tenant_id, code)
             if not stored and not (known is not None and await known(connection)):
                 raise not_found(kind.master.table)
+            check_match(if_match, None if locked is None else locked.version)
             if before is not None:
                 await before(connection)
             tombstone = master_data(

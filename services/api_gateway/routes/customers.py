@@ -242,19 +242,20 @@ async def patch_customer(
     "/{customer_code:path}",
     status_code=204,
     summary="Erase a customer",
-    responses=problem_responses(400, 401, 403, 404, 422, 425, 429, 503),
+    responses=problem_responses(400, 401, 403, 404, 412, 422, 425, 429, 503),
     dependencies=FRESH,
 )
 async def erase_customer(
-    request: Request, caller: Writer, services: ServicesDep, customer_code: CustomerCode
+    request: Request, caller: Writer, services: ServicesDep, customer_code: CustomerCode, if_match: IfMatch = None
 ) -> Response:
     """Erases the person: master data at once, and in the ledger a pseudonym takes the place of the code.
 
-    Sales that the code makes later belong to a new customer.
+    Sales that the code makes later belong to a new customer. A customer who is known from sales alone has no version.
     """
     place: dict[str, Any] = {"tenant_id": caller.tenant_id, "code": customer_code}
     change = await _writer(request, caller, services).remove(
         customer_code,
+        if_match=if_match,
         known=functools.partial(repository.is_known_from_sales, **place),
         before=functools.partial(repository.blank_events, **place),
         also=[_erasure(request, services, caller, customer_code)],

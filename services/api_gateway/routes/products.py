@@ -174,11 +174,13 @@ async def patch_product(
     "/{product_key:path}",
     status_code=204,
     summary="Delete a product",
-    responses=problem_responses(401, 403, 404, 422, 429, 503),
+    responses=problem_responses(400, 401, 403, 404, 412, 422, 429, 503),
 )
-async def delete_product(request: Request, caller: Writer, services: ServicesDep, product_key: ProductKey) -> Response:
+async def delete_product(
+    request: Request, caller: Writer, services: ServicesDep, product_key: ProductKey, if_match: IfMatch = None
+) -> Response:
     """Takes a product out of the catalogue; what was sold of it then counts for the family `unknown`."""
-    change = await _writer(request, caller, services).remove(product_key)
+    change = await _writer(request, caller, services).remove(product_key, if_match=if_match)
     response = Response(status_code=204)
     add_token(response, change.ids)
     return response
