@@ -31,6 +31,7 @@ __all__ = [
     "conflict",
     "forbidden",
     "install_handlers",
+    "invalid",
     "malformed",
     "not_found",
     "problem_responses",
@@ -78,6 +79,17 @@ class Problem(HTTPException):
 def malformed(detail: str, errors: Sequence[FieldReason] = ()) -> Problem:
     """400: the request cannot be read at all."""
     return Problem(400, "malformed", "The request cannot be read", detail, errors=errors)
+
+
+def invalid(field: str, reason: str) -> Problem:
+    """422 for one field that is well formed and wrong all the same."""
+    return Problem(
+        422,
+        "validation",
+        "Some fields are not valid",
+        "See errors for each field and its reason.",
+        errors=[{"field": field, "reason": reason}],
+    )
 
 
 def forbidden(detail: str) -> Problem:

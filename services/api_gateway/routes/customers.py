@@ -24,6 +24,7 @@ from services.api_gateway.repository.customer_search import CustomerFilter, Sort
 from services.api_gateway.repository.sales import SaleFilter
 from services.api_gateway.routes.ledger import sales_page
 from services.api_gateway.security.callers import Caller
+from services.api_gateway.time_travel import AS_OF_TODAY
 from services.api_gateway.views.customers import (
     Customer,
     CustomerBody,
@@ -175,7 +176,9 @@ async def customer_history(
     return Page(items=[change_of(row) for row in rows[:limit]], next_cursor=following)
 
 
-@router.get("/{customer_code:path}", summary="Get a customer", responses=READ_ONE_ERRORS, dependencies=FRESH)
+@router.get(
+    "/{customer_code:path}", summary="Get a customer", responses=READ_ONE_ERRORS, dependencies=AS_OF_TODAY + FRESH
+)
 async def get_customer(
     response: Response, caller: Reader, services: ServicesDep, wait: WaitDep, customer_code: CustomerCode
 ) -> Customer:

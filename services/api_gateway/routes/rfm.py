@@ -6,6 +6,7 @@ from services.api_gateway.consistency import FRESH_SCORES
 from services.api_gateway.dependencies import Reader, ServicesDep
 from services.api_gateway.errors import problem_responses
 from services.api_gateway.repository import rfm as repository
+from services.api_gateway.time_travel import AS_OF_TODAY
 from services.api_gateway.views.rfm import Cutoffs, Distribution, cutoffs_of, distribution_of
 from shared.db.engine import transaction
 
@@ -13,7 +14,9 @@ router = APIRouter(prefix="/v1/rfm", tags=["rfm"])
 READ_ERRORS = problem_responses(400, 401, 403, 422, 425, 429, 503)
 
 
-@router.get("/distribution", summary="Customers by segment", responses=READ_ERRORS, dependencies=FRESH_SCORES)
+@router.get(
+    "/distribution", summary="Customers by segment", responses=READ_ERRORS, dependencies=AS_OF_TODAY + FRESH_SCORES
+)
 async def distribution(caller: Reader, services: ServicesDep) -> Distribution:
     """All twelve segments with customers, share and net revenue."""
     async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
