@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Response
 
 from services.api_gateway.dependencies import Manager, ServicesDep
-from services.api_gateway.errors import Problem, not_found, problem_responses
+from services.api_gateway.errors import invalid, not_found, problem_responses
 from services.api_gateway.pagination import Cursor, Limit, Page, decode_cursor, encode_cursor
 from services.api_gateway.repository import api_keys as repository
 from services.api_gateway.routes import v1_router
@@ -16,7 +16,6 @@ from services.api_gateway.views.accounts import ApiKeyView, CreatedApiKey, NewAp
 from shared.db.engine import transaction
 
 router = v1_router("api-keys")
-_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
 
 
 @router.get(
@@ -47,14 +46,8 @@ async def list_keys(
 )
 async def add_key(body: NewApiKey, response: Response, caller: Manager, services: ServicesDep) -> CreatedApiKey:
     """The answer holds the key; it is not shown again."""
-    if body.expires_at is not None and not datetime.now(UTC) < body.expires_at < _LATEST:
-        raise Problem(
-            422,
-            "validation",
-            "Some fields are not valid",
-            "See errors for each field and its reason.",
-            errors=[{"field": "expires_at", "reason": "must lie in the future, before the year 2100"}],
-        )
+    if body.expires_at is not None and body.expires_at <= datetime.now(UTC):
+        raise invalid("expires_at", "must lie in the future")
     key = new_key()
     values = {
         "key_id": uuid.uuid4(),

@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
+from pydantic import BaseModel, ConfigDict, EmailStr, Field, SecretStr, StringConstraints
 
 from services.api_gateway.security.callers import Scope, TenantRole
 from services.api_gateway.security.passwords import LONGEST, SHORTEST
-from shared.events.fields import Name
+from shared.events.fields import Moment, Name
 from shared.events.tenant_settings import TenantSettings
 
 Username = Annotated[
@@ -144,7 +144,7 @@ class NewApiKey(Body):
 
     name: Name
     scopes: list[Scope] = Field(min_length=1, max_length=5)
-    expires_at: AwareDatetime | None = Field(None, description="never when absent")
+    expires_at: Moment | None = Field(None, description="never when absent")
     model_config = example(
         {"name": "till 7", "scopes": ["sales:write", "read"], "expires_at": "2027-12-31T23:59:59+01:00"}
     )
