@@ -38,6 +38,18 @@ async def check_password(services: Services, username: str, password: str, addre
     Raises:
         Problem: 401 for anything wrong, 429 above the limits, 503 when too many are logging in.
     """
+    account = await matching_account(services, username, password, address)
+    if account is None:
+        raise wrong_credentials()
+    return account
+
+
+async def matching_account(services: Services, username: str, password: str, address: str) -> Account | None:
+    """The account behind a name and a password; None for anything wrong, which is counted against the address.
+
+    Raises:
+        Problem: 429 above the limits, 503 when too many are logging in.
+    """
     name = username.strip().lower()
     await services.login_limits.attempt(name, address)
     async with transaction(services.engine) as connection:
@@ -46,7 +58,7 @@ async def check_password(services: Services, username: str, password: str, addre
     if account is None or not fits or not account.active or not await _open(services, account.tenant_id):
         await services.login_limits.failed(address)
         metrics.LOGINS.labels("refused").inc()
-        raise wrong_credentials()
+        return None
     await services.login_limits.succeeded(name)
     metrics.LOGINS.labels("accepted").inc()
     if renewed is not None:

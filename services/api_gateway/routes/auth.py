@@ -9,7 +9,7 @@ from services.api_gateway import accounts
 from services.api_gateway.consistency import add_token
 from services.api_gateway.context import context_of
 from services.api_gateway.dependencies import Anyone, ServicesDep, unauthenticated
-from services.api_gateway.errors import Problem, problem_responses
+from services.api_gateway.errors import Problem, invalid, problem_responses
 from services.api_gateway.repository import accounts as repository
 from services.api_gateway.repository.accounts import Account
 from services.api_gateway.routes import v1_router
@@ -115,9 +115,10 @@ async def change_password(body: PasswordChange, request: Request, principal: Any
     account = await _account(services, principal)
     if account is None:
         raise Problem(403, "forbidden", "Not allowed", "Only people have a password.")
-    await accounts.check_password(
-        services, account.username, body.current_password.get_secret_value(), address_of(request)
-    )
+    current = body.current_password.get_secret_value()
+    if await accounts.matching_account(services, account.username, current, address_of(request)) is None:
+        # Not a 401: the credential of this request is good, and clients drop theirs at a challenge.
+        raise invalid("current_password", "is not the current password")
     await accounts.set_password(services, account, body.new_password.get_secret_value())
 
 

@@ -196,7 +196,11 @@ async def test_changing_the_password_needs_the_old_one_and_ends_all_refresh_toke
     tokens = await gateway.tokens()
     new = "another long phrase"
     wrong = {"current_password": "wrong pass phrase", "new_password": new}
-    problem(await gateway.http.post("/v1/auth/password", headers=owner, json=wrong), 401, "unauthenticated")
+    refused = await gateway.http.post("/v1/auth/password", headers=owner, json=wrong)
+    assert problem(refused, 422, "validation")["errors"] == [
+        {"field": "current_password", "reason": "is not the current password"}
+    ]
+    assert "www-authenticate" not in refused.headers
     right = {"current_password": PASSWORD, "new_password": new}
     assert (await gateway.http.post("/v1/auth/password", headers=owner, json=right)).status_code == 204
     body = {"refresh_token": tokens["refresh_token"]}
