@@ -143,9 +143,9 @@ class WorkerConsumer:
 
         The next batch does not wait for it: what the commit tells Kafka, the database knows already.
         """
-        if self._committing is not None:
-            await self._committing
-            self._committing = None
+        committing, self._committing = self._committing, None
+        if committing is not None:
+            await committing
 
     def _record(self, raw: ConsumerRecord) -> Record:
         return Record(
@@ -167,6 +167,8 @@ class WorkerConsumer:
         mine = {place: offset for place, offset in offsets.items() if place in consumer.assignment()}
         if len(mine) < len(offsets):
             _commit_failed("rebalanced")
+        if not mine:
+            return
         started = time.monotonic()
         try:
             async with asyncio.timeout(COMMIT_TIMEOUT_S):
