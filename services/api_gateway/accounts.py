@@ -108,19 +108,21 @@ async def _issue(services: Services, connection: AsyncConnection, account: Accou
     return Tokens(access_token=access, refresh_token=token, expires_in=services.tokens.lifetime_s)
 
 
-async def renew_session(services: Services, token: str) -> Tokens:
+async def renew_session(services: Services, token: str, address: str) -> Tokens:
     """New tokens for a refresh token, which is thereby used up. A second use ends its whole family: one of the two
     users is a thief, and nobody can tell which.
 
     Raises:
-        Problem: 401 for a token that is unknown, expired, revoked or used.
+        Problem: 401 for a token that is unknown, expired, revoked or used, 429 after too many of those.
     """
+    await services.login_limits.check_address(address)
     token_hash = hash_refresh(token)
     async with transaction(services.engine) as connection:
         stored = await accounts.find_refresh(connection, token_hash)
     tokens = None if stored is None else await _rotate(services, stored, token_hash)
     metrics.LOGINS.labels("refreshed" if tokens else "refresh_refused").inc()
     if tokens is None:
+        await services.login_limits.failed(address)
         raise unauthenticated("The refresh token is not valid.")
     return tokens
 
@@ -139,13 +141,20 @@ async def _rotate(services: Services, stored: RefreshToken, token_hash: bytes) -
         return await _issue(services, connection, account, stored.family_id)
 
 
-async def close_session(services: Services, token: str) -> None:
-    """Ends the family of a refresh token; an unknown one is no error."""
+async def close_session(services: Services, token: str, address: str) -> None:
+    """Ends the family of a refresh token; an unknown one is no error, but counted as a failure.
+
+    Raises:
+        Problem: 429 after too many failures from the address.
+    """
+    await services.login_limits.check_address(address)
     async with transaction(services.engine) as connection:
         stored = await accounts.find_refresh(connection, hash_refresh(token))
-    if stored is not None:
-        async with _as_account(services.engine, stored) as connection:
-            await accounts.revoke_family(connection, stored.family_id)
+    if stored is None:
+        await services.login_limits.failed(address)
+        return
+    async with _as_account(services.engine, stored) as connection:
+        await accounts.revoke_family(connection, stored.family_id)
 
 
 async def set_password(services: Services, account: Account, password: str) -> None:

@@ -72,23 +72,23 @@ async def token(
 @router.post(
     "/auth/refresh",
     response_model=Tokens,
-    responses=problem_responses(400, 401, 413, 415, 422, 503),
+    responses=problem_responses(400, 401, 413, 415, 422, 429, 503),
     summary="Renew the tokens",
 )
-async def refresh(body: RefreshBody, services: ServicesDep) -> Tokens:
+async def refresh(body: RefreshBody, request: Request, services: ServicesDep) -> Tokens:
     """Each refresh token works once; using one twice ends every token that came from the same log-in."""
-    return await accounts.renew_session(services, body.refresh_token)
+    return await accounts.renew_session(services, body.refresh_token, address_of(request))
 
 
 @router.post(
     "/auth/logout",
     status_code=204,
-    responses=problem_responses(400, 413, 415, 422, 503),
+    responses=problem_responses(400, 413, 415, 422, 429, 503),
     summary="Log out",
 )
-async def logout(body: RefreshBody, services: ServicesDep) -> None:
+async def logout(body: RefreshBody, request: Request, services: ServicesDep) -> None:
     """Ends all refresh tokens of this log-in. The access token lives on until it expires."""
-    await accounts.close_session(services, body.refresh_token)
+    await accounts.close_session(services, body.refresh_token, address_of(request))
 
 
 @router.get("/auth/me", response_model=Me, responses=problem_responses(401, 403, 429, 503), summary="Who am I")

@@ -28,9 +28,17 @@ class LoginLimits:
         Raises:
             Problem: 429 when the account or the address has had its share.
         """
-        if not await self._limiter.test(self._address, address):
-            raise self._refuse()
+        await self.check_address(address)
         if not await self._limiter.hit(self._account, username):
+            raise self._refuse()
+
+    async def check_address(self, address: str) -> None:
+        """Looks at the failures of an address and counts nothing.
+
+        Raises:
+            Problem: 429 when the address has had its share.
+        """
+        if not await self._limiter.test(self._address, address):
             raise self._refuse()
 
     async def registering(self, address: str) -> None:
@@ -43,7 +51,7 @@ class LoginLimits:
             raise self._refuse()
 
     async def failed(self, address: str) -> None:
-        """Counts a wrong name or password against the address it came from."""
+        """Counts a wrong name, password or refresh token against the address it came from."""
         await self._limiter.hit(self._address, address)
 
     async def succeeded(self, username: str) -> None:

@@ -211,6 +211,23 @@ async def test_changing_the_password_needs_the_old_one_and_ends_all_refresh_toke
     problem(answer, 403, "forbidden")
 
 
+@pytest.mark.parametrize(("path", "refused"), [("refresh", 401), ("logout", 204)])
+async def test_guesses_of_refresh_tokens_from_one_address_are_limited(
+    make_gateway: Any, path: str, refused: int
+) -> None:
+    gateway = await make_gateway(login_failures_per_address=3)
+    await gateway.register()
+    good = {"refresh_token": (await gateway.tokens())["refresh_token"]}
+    assert (await gateway.http.post("/v1/auth/refresh", json=good)).status_code == 200
+    for guess in range(3):
+        answer = await gateway.http.post(f"/v1/auth/{path}", json={"refresh_token": f"iar_{guess}"})
+        assert answer.status_code == refused
+    for limited in ("refresh", "logout"):
+        answer = await gateway.http.post(f"/v1/auth/{limited}", json={"refresh_token": "iar_more"})
+        problem(answer, 429, "too-many-logins")
+        assert answer.headers["retry-after"]
+
+
 async def test_a_new_signing_key_logs_nobody_out(make_gateway: Any) -> None:
     before = await make_gateway(jwt_secrets={"a": "a" * 40}, jwt_active_kid="a")
     owner = await before.owner()
