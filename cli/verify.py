@@ -8,7 +8,7 @@ from cli.console import Console
 
 
 def run(tenant: str | None, *, as_json: bool) -> int:
-    """Compares every row. Exit code 0: no difference, 1: differences, 2: no such id, 3: nothing to connect to."""
+    """Compares every row. Exit code 0: no difference, 1: differences, 2: no such tenant, 3: nothing to connect to."""
     console = Console()
     try:
         adopt_settings("rfm_worker")
@@ -16,11 +16,12 @@ def run(tenant: str | None, *, as_json: bool) -> int:
         console.error(str(problem))
         return 3
     from services.rfm_worker.settings import RfmWorkerSettings
+    from services.rfm_worker.verification import NoSuchTenantError
     from services.rfm_worker.verification import run as compare
 
     try:
         report = asyncio.run(compare(RfmWorkerSettings(), tenant))
-    except ValueError as problem:  # not the form of an id
+    except NoSuchTenantError as problem:
         console.error(str(problem))
         return 2
     if as_json:

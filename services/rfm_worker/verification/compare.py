@@ -20,6 +20,8 @@ class Report:
     differences: list[str] = field(default_factory=list)
     found: int = 0
     """How many differences there are, listed ones and others."""
+    tenants: int = 0
+    """How many tenants were compared."""
 
     def __bool__(self) -> bool:
         return self.found == 0

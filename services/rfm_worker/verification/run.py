@@ -37,15 +37,41 @@ where (t.tenant_id = $1 or $1 is null) order by t.tenant_id
 """
 
 
+class NoSuchTenantError(Exception):
+    """There is nothing to verify: the text is no id, or no tenant has it."""
+
+
+def tenant_id_of(written: str) -> UUID:
+    """The id of a tenant from what somebody typed.
+
+    Raises:
+        NoSuchTenantError: it has not the form of one.
+    """
+    try:
+        return UUID(written)
+    except ValueError:
+        raise NoSuchTenantError(
+            f"{written!r} is not the id of a tenant: ids look like 0192f0c1-7a1e-4c55-9f3e-2b7d4c1a9e10."
+        ) from None
+
+
 async def run(settings: RfmWorkerSettings, tenant: str | None) -> Report:
-    """Verifies the database of these settings, one tenant or all."""
+    """Verifies the database of these settings, one tenant or all.
+
+    Raises:
+        NoSuchTenantError: no tenant has this id, and no row is left of it either.
+    """
+    tenant_id = tenant_id_of(tenant) if tenant is not None else None
     engine = create_engine(
         settings.database_url.get_secret_value(), application_name="verify", pool_size=1, statement_timeout_s=600
     )
     try:
-        return await verify(engine, UUID(tenant) if tenant else None)
+        report = await verify(engine, tenant_id)
     finally:
         await engine.dispose()
+    if report and not report.tenants and tenant_id is not None:
+        raise NoSuchTenantError(f"There is no tenant {tenant_id} among those that the worker knows.")
+    return report
 
 
 async def verify(engine: AsyncEngine, tenant_id: UUID | None = None, *, wait_s: float = WAIT_S) -> Report:
@@ -63,7 +89,7 @@ async def verify(engine: AsyncEngine, tenant_id: UUID | None = None, *, wait_s: 
             tenants = await raw.fetch(_TENANTS, tenant_id)
             late = [t for t in tenants if t["waiting"] or _midnight_passed(t)]
             if not late or asyncio.get_running_loop().time() >= deadline:
-                report = Report()
+                report = Report(tenants=len(tenants))
                 report.add(f"cut-offs of tenant {t['tenant_id']}: the scorer is behind" for t in late)
                 await _compare_all(raw, tenants, await load_tables(raw, tenant_id), report)
                 return report
