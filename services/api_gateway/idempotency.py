@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import re
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -11,7 +12,7 @@ from services.api_gateway.context import context_of
 from services.api_gateway.errors import Problem, conflict
 from services.api_gateway.repository import idempotency as repository
 from services.api_gateway.repository.idempotency import Place, Remembered
-from services.api_gateway.security.callers import Caller
+from services.api_gateway.security.callers import Operator, Principal
 from shared.db.engine import transaction
 from shared.messaging.errors import IsTransient, classify
 from shared.observability.logging import get_logger
@@ -25,11 +26,15 @@ _FACTS = "/v1/sales"
 SECRETS = frozenset(["/v1/api-keys"])
 """Paths whose answers hold a secret that is shown once: they are never kept."""
 LARGEST_KEPT = 1_000_000
+NO_TENANT = UUID(int=0)
+"""Stands for the tenant of an operator's keys; no tenant has it."""
+_WITHOUT = "/v1/auth/"
+"""Below it every POST is about a password or a token, and none is safe to answer from memory."""
 log = get_logger(__name__)
 
 
 class Idempotency:
-    """Works for every POST of a tenant's caller.
+    """Works for every POST with a credential, except those below /v1/auth/.
 
     Facts have natural keys and go on without this while Postgres is away; everything else needs Postgres anyway.
     Answers of 429 and from 500 on are not kept: trying again is what they ask for.
@@ -40,9 +45,10 @@ class Idempotency:
         self._services = services
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        caller = context_of(scope).principal if scope["type"] == "http" and scope["method"] == "POST" else None
-        key = _header(scope) if isinstance(caller, Caller) else None
-        if key is None or not isinstance(caller, Caller):
+        honours = scope["type"] == "http" and honours_keys(scope["method"], scope["path"])
+        caller = context_of(scope).principal if honours else None
+        key = None if caller is None else _header(scope)
+        if key is None or caller is None:
             await self._app(scope, receive, send)
             return
         body = await _read(receive)
@@ -93,9 +99,10 @@ class _Recorder:
 class _Claim:
     """One caller's key, held while its request runs."""
 
-    def __init__(self, services: "Services", caller: Caller, key: str, fingerprint: bytes) -> None:
+    def __init__(self, services: "Services", caller: Principal, key: str, fingerprint: bytes) -> None:
         self._services = services
-        self._place = Place(caller.tenant_id, caller.subject, key)
+        tenant_id = NO_TENANT if isinstance(caller, Operator) else caller.tenant_id
+        self._place = Place(tenant_id, caller.subject, key)
         self.fingerprint = fingerprint
 
     async def take(self) -> Remembered | None:
@@ -133,6 +140,11 @@ async def _answer_again(earlier: Remembered, fingerprint: bytes, send: Send) -> 
     headers += [(b"content-length", str(len(earlier.body)).encode()), (b"idempotency-replayed", b"true")]
     await send({"type": "http.response.start", "status": earlier.status, "headers": headers})
     await send({"type": "http.response.body", "body": earlier.body})
+
+
+def honours_keys(method: str, path: str) -> bool:
+    """Whether a request with a credential is one whose key counts."""
+    return method == "POST" and not path.startswith(_WITHOUT)
 
 
 def _header(scope: Scope) -> str | None:

@@ -8,7 +8,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 
 from services.api_gateway.dependencies import Requires
-from services.api_gateway.problem_docs import OffendingField, ProblemDocument
+from services.api_gateway.idempotency import honours_keys
+from services.api_gateway.problem_docs import OffendingField, ProblemDocument, problem_responses
 
 TAGS = [
     {"name": "auth", "description": "Registering, logging in, tokens. Access tokens live 15 minutes."},
@@ -30,13 +31,21 @@ SECURITY_SCHEMES = {
     },
     "api_key": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "Key from POST /v1/api-keys."},
 }
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "with the same key and body the first answer comes again for 24 hours, with another body 409",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 200, "pattern": "^[!-~]+$"},
+    "example": "5f0c9a52-till-7",
+}
 DESCRIPTION = """\
 Customer intelligence for merchants: sales go in, segments and profiles come out.
 
 - **Facts** (sales, returns, cancellations) answer 202 once the event log has them on all replicas.
 - **Master data** answers 200 or 201 with what is stored.
 - Both carry `X-Consistency-Token`; a read that sends it back shows that write, or answers 425.
-- `Idempotency-Key` works on every POST of a tenant for 24 hours.
+- `Idempotency-Key` works for 24 hours on every POST that names it: all but those below `/v1/auth/`, which ignore it.
 - Every error is a problem document (RFC 9457) that names each offending field.
 """
 
@@ -67,6 +76,10 @@ def _document(app: FastAPI) -> dict[str, Any]:
         operation = document["paths"].get(path, {}).get(method)
         if operation is not None:
             operation["security"] = [{scheme: []} for scheme in schemes]
+            if honours_keys(method.upper(), path):
+                operation.setdefault("parameters", []).append(IDEMPOTENCY_KEY)
+                for status, answer in problem_responses(400, 409).items():
+                    operation["responses"].setdefault(str(status), answer)
     _drop_framework_errors(document)
     return document
 

@@ -147,7 +147,7 @@ product = Table(
 idempotency_key = Table(
     "idempotency_key",
     metadata,
-    Column("tenant_id", Uuid, primary_key=True),
+    Column("tenant_id", Uuid, primary_key=True),  # the nil UUID for operators, who have none
     Column("caller", Text, primary_key=True, comment="user or key that sent it"),
     Column("key", KEY, primary_key=True),
     Column("request_hash", LargeBinary, nullable=False, comment="of method, path and body"),

@@ -165,6 +165,45 @@ async def test_an_idempotency_key_replays_the_answer_and_does_nothing_twice(gate
     assert len((await gateway.http.get("/v1/users", headers=owner)).json()["items"]) == 2
 
 
+async def test_an_operators_idempotency_key_makes_one_tenant_and_meets_no_other_callers(
+    gateway: Any, admin_engine: AsyncEngine
+) -> None:
+    headers = await gateway.operator() | {"Idempotency-Key": "once"}
+    first = await gateway.http.post("/v1/tenants", headers=headers, json={"name": "Shop"})
+    again = await gateway.http.post("/v1/tenants", headers=headers, json={"name": "Shop"})
+    assert (first.status_code, again.status_code, again.content) == (201, 201, first.content)
+    assert again.headers["idempotency-replayed"] == "true"
+    other = await gateway.http.post("/v1/tenants", headers=headers, json={"name": "Another"})
+    assert slug(other) == (409, "idempotency-key-reused")
+    assert len((await gateway.http.get("/v1/tenants", headers=headers)).json()["items"]) == 1
+    owner = await gateway.owner() | {"Idempotency-Key": "once"}
+    assert slug(await gateway.http.post("/v1/tenants", headers=owner, json={"name": "Shop"})) == (403, "forbidden")
+
+
+async def test_the_idempotency_key_stands_in_the_document_of_every_post_that_honours_it(gateway: Any) -> None:
+    document = (await gateway.http.get("/openapi.json")).json()
+    posts = {path: operations["post"] for path, operations in document["paths"].items() if "post" in operations}
+    named = {
+        path
+        for path, operation in posts.items()
+        for parameter in operation.get("parameters", [])
+        if parameter["name"] == "Idempotency-Key"
+        and not parameter["required"]
+        and {"400", "409"} <= set(operation["responses"])
+    }
+    assert named == {path for path in posts if not path.startswith("/v1/auth/")}
+    assert {"/v1/tenants", "/v1/sales", "/v1/sales/batch", "/v1/customers"} <= named
+
+
+async def test_a_change_of_password_ignores_the_idempotency_key(gateway: Any, admin_engine: AsyncEngine) -> None:
+    headers = await gateway.owner() | {"Idempotency-Key": "once"}
+    body = {"current_password": PASSWORD, "new_password": "another long phrase"}
+    assert (await gateway.http.post("/v1/auth/password", headers=headers, json=body)).status_code == 204
+    assert slug(await gateway.http.post("/v1/auth/password", headers=headers, json=body)) == (422, "validation")
+    async with admin_engine.connect() as connection:
+        assert (await connection.execute(text("select count(*) from gateway.idempotency_key"))).scalar() == 0
+
+
 async def test_answers_with_a_secret_are_not_kept_for_replay(gateway: Any, admin_engine: AsyncEngine) -> None:
     headers = await gateway.owner() | {"Idempotency-Key": "once"}
     body = {"name": "k", "scopes": ["read"]}
