@@ -1,5 +1,6 @@
 """Pure ASGI, outermost: request id, security headers, metrics, the access log, and the last net for exceptions."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -9,7 +10,7 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api_gateway.context import RequestContext
-from services.api_gateway.errors import malformed, render, to_problem
+from services.api_gateway.errors import malformed, render, to_problem, unavailable
 from shared.observability import metrics
 from shared.observability.logging import bind, get_logger
 
@@ -48,13 +49,19 @@ class Edge:
         # The server runs each request in a context of its own, so nothing has to be taken back.
         bind(request_id=context.request_id)
         exchange = _Exchange(scope, context, send)
+        # A HEAD is a GET for everything further in; the scope of the server, and so its framing, stays as it is.
+        served = scope if scope["method"] != "HEAD" else {**scope, "method": "GET"}
         metrics.HTTP_IN_FLIGHT.inc()
         try:
             _refuse_unreadable(scope)
-            await self._app(scope, receive, exchange.send)
+            await self._app(served, receive, exchange.send)
         except Exception as error:
             await exchange.fail(error, receive)
+        except asyncio.CancelledError as error:
+            await exchange.cut_off(error, receive)
         finally:
+            if served is not scope:
+                scope["route"] = served.get("route")
             metrics.HTTP_IN_FLIGHT.dec()
             exchange.account()
 
@@ -80,6 +87,8 @@ class _Exchange:
                 (b"x-request-id", self._context.request_id.encode()),
                 *self._context.headers,
             ]
+        elif self._scope["method"] == "HEAD":
+            message = {**message, "body": b""}
         await self._send(message)
 
     async def fail(self, error: Exception, receive: Receive) -> None:
@@ -89,6 +98,13 @@ class _Exchange:
         if self._status:
             raise error  # the answer has begun: only cutting the connection tells the client
         await render(problem, self._scope)(self._scope, receive, self.send)
+
+    async def cut_off(self, error: asyncio.CancelledError, receive: Receive) -> None:
+        """The server cancels what still runs when its grace period ends; a client then hears that it may try again."""
+        if self._status:
+            raise error
+        detail = "This process is stopping, and the request was cut off; whether it was carried out is not known."
+        await self.fail(unavailable(detail), receive)
 
     def account(self) -> None:
         """Counts the request, and logs it unless it is a fact like thousands of others."""

@@ -203,6 +203,8 @@ def _allowed(request: Request) -> str:
         scope = {**request.scope, "method": method}
         if any(route.matches(scope)[0].value == 2 for route in request.app.router.routes):
             methods.add(method)
+    if "GET" in methods:
+        methods.add("HEAD")  # the outermost middleware makes a GET of it
     return ", ".join(sorted(methods))
 
 

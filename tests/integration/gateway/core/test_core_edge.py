@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.api_gateway.edge import Edge
 from services.api_gateway.repository import tenants as tenant_repository
 
 PASSWORD = "a long pass phrase"
@@ -33,7 +34,7 @@ async def test_unknown_paths_and_methods_are_problems_with_allow(gateway: Any) -
     assert slug(await gateway.http.get("/docs/../../etc/passwd")) == (404, "not-found")
     answer = await gateway.http.request("DELETE", "/v1/users", headers=owner)
     assert slug(answer) == (405, "method-not-allowed")
-    assert answer.headers["allow"] == "GET, POST"
+    assert answer.headers["allow"] == "GET, HEAD, POST"
 
 
 @pytest.mark.parametrize(
@@ -312,6 +313,70 @@ async def test_the_docs_need_nothing_from_elsewhere(gateway: Any) -> None:
         answer = await gateway.http.get(asset)
         assert answer.status_code == 200
         assert len(answer.content) > 100
+
+
+async def test_a_head_is_answered_like_a_get_without_its_body(gateway: Any) -> None:
+    owner = await gateway.owner()
+    await gateway.http.put("/v1/customers/C-1", headers=owner, json={})
+    paths = [
+        "/health/live", "/health/ready", "/metrics", "/docs", "/docs/start.js", "/openapi.json", "/asyncapi.json",
+        "/status", "/v1/customers", "/v1/customers/C-1", "/v1/products", "/v1/sales", "/v1/rfm/distribution",
+        "/v1/rfm/cutoffs", "/v1/tenants/current", "/v1/auth/me", "/v1/users", "/v1/nope", "/v1/customers/nobody",
+    ]  # fmt: skip
+    for path in paths:
+        got, head = [await gateway.http.request(method, path, headers=owner) for method in ("GET", "HEAD")]
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers["content-type"] == got.headers["content-type"], path
+        assert "content-length" in head.headers, path
+        assert head.headers.get("etag") == got.headers.get("etag"), path
+    nobody = await gateway.http.head("/v1/customers/C-1")
+    assert (nobody.status_code, nobody.content) == (401, b"")
+    assert (await gateway.http.head("/v1/auth/token")).status_code == 405
+    metrics = (await gateway.http.get("/metrics")).text
+    assert (
+        'iacrm_http_requests_total{method="HEAD",route="/v1/customers/{customer_code:path}",status="200"} ' in metrics
+    )
+
+
+async def test_a_request_that_the_stop_cuts_off_is_told_to_try_again(
+    gateway: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    headers = await gateway.owner() | {"Idempotency-Key": "once"}
+    entered = asyncio.Event()
+    with monkeypatch.context() as patched:
+
+        async def endless(_: str) -> str:
+            entered.set()
+            await asyncio.Event().wait()
+            raise AssertionError
+
+        patched.setattr(gateway.services.passwords, "hash", endless)
+        body = {"username": "ben", "email": "ben@example.org", "password": PASSWORD, "role": "analyst"}
+        running = asyncio.create_task(gateway.http.post("/v1/users", headers=headers, json=body))
+        await entered.wait()
+        running.cancel()
+        answer = await running
+    assert slug(answer) == (503, "unavailable")
+    assert int(answer.headers["retry-after"]) > 0
+    assert (await gateway.http.post("/v1/users", headers=headers, json=body)).status_code == 201
+
+
+async def test_an_answer_that_has_begun_is_cut_off_with_its_connection() -> None:
+    sent: list[Any] = []
+
+    async def begins(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise asyncio.CancelledError
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    async def receive() -> Any:
+        raise AssertionError
+
+    with pytest.raises(asyncio.CancelledError):
+        await Edge(begins)({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
+    assert sent == ["http.response.start"]
 
 
 async def test_metrics_count_routes_by_template_and_asyncapi_is_served(gateway: Any) -> None:
