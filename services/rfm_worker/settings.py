@@ -9,7 +9,10 @@ class RfmWorkerSettings(CommonSettings):
     """Environment variables `IACRM_*` of this process. `IACRM_DATABASE_URL` names the role iacrm_rfm."""
 
     batch_max_records: int = Field(
-        1500, ge=1, le=5000, description="most records in one transaction; only a backlog fills it, and drains faster so"
+        1500,
+        ge=1,
+        le=5000,
+        description="most records in one transaction; only a backlog fills it, and drains faster so",
     )
     score_interval_s: float = Field(
         2.0, ge=0.05, le=60, description="least seconds between two runs that move one tenant's cut-offs"
