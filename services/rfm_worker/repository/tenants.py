@@ -111,8 +111,8 @@ async def change_tenants(raw: Raw, changes: Sequence[TenantChange], known: dict[
     scored_anew = set()
     for change in changes:
         before = known[change.tenant_id]
-        if change.body.version <= before.version:
-            continue
+        if before.erased or change.body.version <= before.version:
+            continue  # an erased tenant stays erased, whatever else the same batch says of it
         await _store(raw, change)
         after = (await _load(raw, [change.tenant_id]))[change.tenant_id]
         known[change.tenant_id] = after

@@ -88,6 +88,15 @@ async def test_an_erased_tenant_leaves_nothing_and_takes_nothing(rfm: Rfm) -> No
     assert not await rfm.query("select 1 from rfm.outbox where starts_with(key, :t)", t=f"{rfm.tenant_id}:")
 
 
+async def test_an_erased_tenant_stays_erased_within_a_batch(rfm: Rfm) -> None:
+    await rfm.apply(make.tenant(rfm.tenant_id, 2, status="erased"), make.tenant(rfm.tenant_id, 3))
+    await rfm.apply(make.sale(rfm.tenant_id, "s1", "c1", [("p", "1", "5")]))
+    assert [row.status for row in await rfm.query("select status from rfm.tenant where tenant_id = :tenant")] == [
+        "erased"
+    ]
+    assert not await rfm.query("select 1 from rfm.sale where tenant_id = :tenant")
+
+
 async def test_postgres_knows_every_zone_that_a_tenant_may_name_and_reads_it_alike(rfm: Rfm) -> None:
     for month in (1, 7):
         noon = datetime(2022, month, 1, 12, tzinfo=UTC)
