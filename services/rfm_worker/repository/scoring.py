@@ -14,8 +14,8 @@ from services.rfm_worker.repository.segments import Move, write_moves
 from services.rfm_worker.repository.tenants import Tenant
 from shared.db.engine import driver_connection
 
-CHUNK = 100
-"""Customers locked at a time: a batch that wants one of them waits a few milliseconds at most."""
+SMALLEST_CHUNK, LARGEST_CHUNK, MOST_CHUNKS = 20, 500, 100
+"""Customers locked at a time: a batch that wants one of them waits a few milliseconds, and no run has very many parts."""
 
 _LOCK = """
 select customer_code, frequency, monetary, last_order_day, r, f, m, segment from rfm.customer
@@ -83,5 +83,6 @@ async def score_now(connection: AsyncConnection, tenant: Tenant, cause: str, now
 
 
 def chunks(codes: Sequence[str]) -> list[Sequence[str]]:
-    """Parts of at most `CHUNK` codes, order kept."""
-    return [codes[start : start + CHUNK] for start in range(0, len(codes), CHUNK)]
+    """Parts of the codes, order kept: small ones for few customers, larger ones for many."""
+    size = min(LARGEST_CHUNK, max(SMALLEST_CHUNK, len(codes) // MOST_CHUNKS))
+    return [codes[start : start + size] for start in range(0, len(codes), size)]
