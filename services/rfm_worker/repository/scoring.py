@@ -15,7 +15,7 @@ from services.rfm_worker.repository.tenants import Tenant
 from shared.db.engine import driver_connection
 
 SMALLEST_CHUNK, LARGEST_CHUNK, MOST_CHUNKS = 20, 500, 100
-"""Customers locked at a time: a batch that wants one of them waits a few milliseconds, and no run has very many parts."""
+"""Customers locked at a time: a batch that wants one of them waits a few milliseconds; no run has very many parts."""
 
 _LOCK = """
 select customer_code, frequency, monetary, last_order_day, r, f, m, segment from rfm.customer
