@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 from shared.messaging import faults
 from shared.messaging.dead_letters import Dead, DeadLetterWriter
 from shared.messaging.errors import (
+    ONE_SENDERS_OWN,
     DeadReason,
     Fatal,
     IsFatal,
@@ -39,7 +40,9 @@ class Limits:
     """How long and how often a batch is tried. All of it stays below the consumer's `max_poll_interval_s`."""
 
     max_dead_run: int = 100
-    """Dead records in a row after which the worker stops: a bad deploy must not drain a topic."""
+    """Dead records in a row after which the worker stops: a bad deploy must not drain a topic.
+
+    Records that are dead by their sender's own content count for nothing: one tenant must not stop all others."""
     retry_budget_s: float = 120.0
     """Seconds of tries and back-off before the batch is put back and the worker polls again."""
     apply_timeout_s: float = 120.0
@@ -147,6 +150,8 @@ class BatchDelivery(Generic[T]):
         return entries, dead
 
     def _longer(self, run: int, reason: DeadReason) -> int:
+        if reason in ONE_SENDERS_OWN:
+            return run
         if run >= self.limits.max_dead_run:
             raise Fatal(f"more than {self.limits.max_dead_run} dead records in a row, the last: {reason}")
         return run + 1

@@ -22,6 +22,10 @@ class DeadReason(StrEnum):
     DATA_ERROR = "data_error"
 
 
+ONE_SENDERS_OWN = frozenset({DeadReason.CURRENCY_MISMATCH})
+"""Reasons that only the content of one sender's records gives; no deploy of ours makes them, however many come."""
+
+
 class Poison(Exception):  # noqa: N818 - the domain's word
     """This record can never be applied as it is.
 

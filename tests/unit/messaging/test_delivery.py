@@ -29,7 +29,14 @@ def decode(record: Record) -> bytes:
 class Worker:
     """Applies like a database would: all of a batch or nothing of it, refusing values that start with `bad`."""
 
-    def __init__(self, limits: Limits | None = None, *, named: bool = False, dead_limit: int = 100) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        named: bool = False,
+        dead_limit: int = 100,
+        reason: DeadReason = DeadReason.DATA_ERROR,
+    ) -> None:
         self.applied: list[bytes] = []
         self.offsets: dict[tuple[str, int], int] = {}
         self.dead: list[Dead] = []
@@ -39,6 +46,7 @@ class Worker:
         self.attempts = 0
         self.now = 0.0
         self.named = named
+        self.reason = reason
         self.delivery = BatchDelivery(
             decode=decode,
             apply=self.apply,
@@ -53,7 +61,7 @@ class Worker:
         self.attempts += 1
         if self.outages:
             raise self.outages.pop(0)
-        bad = {n: Poison(DeadReason.CURRENCY_MISMATCH, "currency") for n, i in enumerate(items) if i.startswith(b"bad")}
+        bad = {n: Poison(self.reason, "refused") for n, i in enumerate(items) if i.startswith(b"bad")}
         if bad and self.named:
             raise PoisonedItems(bad)
         if bad:
@@ -110,7 +118,7 @@ async def test_poison_that_apply_names_costs_one_more_transaction_not_a_search()
     worker = Worker(named=True)
     await worker.delivery.handle(records([b"a"] * 400 + [b"bad"] * 3 + [b"b"] * 97))
     assert worker.attempts == 3  # refused, the rest, the offsets
-    assert [d.reason for d in worker.dead] == [DeadReason.CURRENCY_MISMATCH] * 3
+    assert [d.reason for d in worker.dead] == [DeadReason.DATA_ERROR] * 3
 
 
 async def test_a_search_for_one_bad_record_takes_about_two_tries_per_halving():
@@ -183,6 +191,19 @@ async def test_refused_records_with_good_ones_between_are_no_run(named):
     assert len(worker.applied) == len(worker.dead) == 50
     with pytest.raises(Fatal, match="in a row"):
         await worker.delivery.handle(records([b"a"] + [b"bad"] * 11, first=100))
+
+
+async def test_one_senders_wrong_currency_never_stops_the_worker_but_does_not_hide_a_run_either():
+    worker = Worker(named=True, dead_limit=10, reason=DeadReason.CURRENCY_MISMATCH)
+    await worker.delivery.handle(records([b"bad"] * 50))
+    assert len(worker.dead) == 50
+    worker.reason = DeadReason.DATA_ERROR
+    await worker.delivery.handle(records([b"bad"] * 10, first=50))
+    worker.reason = DeadReason.CURRENCY_MISMATCH
+    await worker.delivery.handle(records([b"bad"], first=60))
+    worker.reason = DeadReason.DATA_ERROR
+    with pytest.raises(Fatal, match="in a row"):
+        await worker.delivery.handle(records([b"bad"], first=61))
 
 
 async def test_a_batch_that_comes_again_does_not_count_twice_towards_the_limit():
