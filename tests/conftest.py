@@ -101,7 +101,7 @@ async def gateway_engine(database: Database) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture
 async def rfm_engine(database: Database) -> AsyncIterator[AsyncEngine]:
     """Engine with the rfm worker's role."""
-    engine = create_engine(database.rfm_url, application_name="rfm_worker")
+    engine = create_engine(database.rfm_url, application_name="rfm_worker", schema="rfm")
     yield engine
     await engine.dispose()
 

@@ -69,8 +69,9 @@ def now() -> datetime:
 def build(settings: RfmWorkerSettings) -> Worker:
     """Constructs the worker."""
     engine = create_engine(
-        settings.database_url.get_secret_value(), application_name=SERVICE, pool_size=settings.database_pool_size
-    )
+        settings.database_url.get_secret_value(), application_name=SERVICE, schema=SCHEMA,
+        pool_size=settings.database_pool_size,
+    )  # fmt: skip
     producer = EventProducer(settings.kafka_bootstrap, prefix=settings.topic_prefix, client_id=SERVICE)
     relay = OutboxRelay(engine, SCHEMA, producer, linger_s=RELAY_LINGER_S)
     scorer = Scorer(engine, now=now, interval_s=settings.score_interval_s)

@@ -16,13 +16,19 @@ _BEGIN = text("select set_config('app.tenant', :tenant, true), set_config('app.o
 
 
 def create_engine(
-    url: str, *, application_name: str, pool_size: int = 5, statement_timeout_s: float = STATEMENT_TIMEOUT_S
+    url: str,
+    *,
+    application_name: str,
+    schema: str = "public",
+    pool_size: int = 5,
+    statement_timeout_s: float = STATEMENT_TIMEOUT_S,
 ) -> AsyncEngine:
     """An engine for one process, made in its composition root.
 
     Args:
         url: SQLAlchemy URL with the asyncpg driver and the service's own role.
         application_name: shown in pg_stat_activity.
+        schema: where names without one are looked up; a worker names its own, and a rebuild a shadow of it.
         pool_size: connections kept open; as many again may be opened for a moment.
         statement_timeout_s: seconds after which the server cancels a statement.
     """
@@ -40,6 +46,7 @@ def create_engine(
                 "statement_timeout": str(int(statement_timeout_s * 1000)),
                 "idle_in_transaction_session_timeout": "60000",
                 "timezone": "UTC",
+                "search_path": schema,
             },
         },
     )

@@ -9,14 +9,14 @@ from services.rfm_worker.repository.people import CustomerKey
 from services.rfm_worker.repository.raw import Raw, Rows
 
 _CUSTOMERS = """
-insert into rfm.customer as c (
+insert into customer as c (
     tenant_id, customer_code, code_hash, frequency, monetary, first_order_at, last_order_at, last_order_day
 )
 select s.tenant_id, s.counted, any_value(s.code_hash), sum(s.sign * s.orders), sum(s.sign * s.net),
     min(s.sold_at) filter (where s.orders = 1 and s.sign = 1),
     max(s.sold_at) filter (where s.orders = 1 and s.sign = 1),
     max((s.sold_at at time zone t.timezone)::date) filter (where s.orders = 1 and s.sign = 1)
-from stage s join rfm.tenant t using (tenant_id)
+from stage s join tenant t using (tenant_id)
 where s.counted is not null group by 1, 2 order by 1, 2
 on conflict (tenant_id, customer_code) do update set
     frequency = c.frequency + excluded.frequency, monetary = c.monetary + excluded.monetary,
@@ -28,15 +28,15 @@ returning tenant_id, customer_code, frequency, monetary, last_order_day, r, f, m
 # A counting order has a net amount above 0. The index leads to the first and the last one; those that were cancelled
 # or fully returned are stepped over.
 _LOOK_UP = """
-update rfm.customer c set first_order_at = oldest.sold_at, last_order_at = newest.sold_at, last_order_day = newest.day
+update customer c set first_order_at = oldest.sold_at, last_order_at = newest.sold_at, last_order_day = newest.day
 from unnest($1::uuid[], $2::text[]) as k(tenant_id, customer_code)
 left join lateral (
-    select s.sold_at from rfm.sale s
+    select s.sold_at from sale s
     where s.tenant_id = k.tenant_id and s.customer_code = k.customer_code and s.net > 0
     order by s.sold_at, s.sale_id limit 1
 ) oldest on true
 left join lateral (
-    select s.sold_at, s.day from rfm.sale s
+    select s.sold_at, s.day from sale s
     where s.tenant_id = k.tenant_id and s.customer_code = k.customer_code and s.net > 0
     order by s.sold_at desc, s.sale_id desc limit 1
 ) newest on true
@@ -51,7 +51,7 @@ from stage s, unnest(
 ) as l(product_key, units, amount)
 """
 _CUSTOMER_PRODUCTS = f"""
-insert into rfm.customer_product as b (tenant_id, customer_code, product_key, orders, units, amount, spend_weight)
+insert into customer_product as b (tenant_id, customer_code, product_key, orders, units, amount, spend_weight)
 select tenant_id, counted, product_key, sum(orders), sum(units), sum(amount), sum(amount * spend_weight)
 from ({_LINES} where s.counted is not null) x group by 1, 2, 3 order by 1, 2, 3
 on conflict (tenant_id, customer_code, product_key) do update set
@@ -59,7 +59,7 @@ on conflict (tenant_id, customer_code, product_key) do update set
     spend_weight = b.spend_weight + excluded.spend_weight
 """  # noqa: S608
 _PRODUCTS = f"""
-insert into rfm.product as p (tenant_id, product_key, orders, units, revenue, units_weight)
+insert into product as p (tenant_id, product_key, orders, units, revenue, units_weight)
 select tenant_id, product_key, sum(orders), sum(units), sum(amount), sum(units * units_weight)
 from ({_LINES}) x group by 1, 2 order by 1, 2
 on conflict (tenant_id, product_key) do update set
@@ -67,10 +67,10 @@ on conflict (tenant_id, product_key) do update set
     units_weight = p.units_weight + excluded.units_weight
 """  # noqa: S608
 _DAYS = """
-insert into rfm.day as d (tenant_id, day, orders, units, revenue)
+insert into day as d (tenant_id, day, orders, units, revenue)
 select s.tenant_id, (s.sold_at at time zone t.timezone)::date, sum(s.sign * s.orders), sum(s.sign * s.units),
     sum(s.sign * s.net)
-from stage s join rfm.tenant t using (tenant_id)
+from stage s join tenant t using (tenant_id)
 where s.sold_at is not null group by 1, 2 order by 1, 2
 on conflict (tenant_id, day) do update set
     orders = d.orders + excluded.orders, units = d.units + excluded.units, revenue = d.revenue + excluded.revenue

@@ -14,7 +14,7 @@ _STATISTICS = """
 with v as materialized (
     select greatest(0, $2::date - last_order_day)::numeric as recency, frequency::numeric as frequency, monetary,
         rfm.average_basket(monetary, frequency) as basket
-    from rfm.customer where tenant_id = $1 and frequency > 0
+    from customer where tenant_id = $1 and frequency > 0
 ),
 n as (select count(*)::int as n from v),
 place as (
@@ -36,9 +36,9 @@ from v
 """
 # By the database, like every sale's day: its time zone rules may be of another year than Python's.
 _TODAY = "select ($1::timestamptz at time zone $2)::date"
-_NEWEST_DAY = "select max(day) from rfm.day where tenant_id = $1 and orders > 0"
+_NEWEST_DAY = "select max(day) from day where tenant_id = $1 and orders > 0"
 _STORE = """
-insert into rfm.cutoffs (
+insert into cutoffs (
     tenant_id, method, reference_date, customers, recency_days, frequency, monetary, average_basket, computed_at
 ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict (tenant_id) do update set method = excluded.method, reference_date = excluded.reference_date,
@@ -48,7 +48,7 @@ on conflict (tenant_id) do update set method = excluded.method, reference_date =
 _CHANGED = """
 select customer_code from (
     select c.customer_code, c.r, c.f, c.m, s.*
-    from rfm.customer c left join lateral (select
+    from customer c left join lateral (select
         5 - (select count(*) from unnest($3::numeric[]) q where q < greatest(0, $2::date - c.last_order_day)) as r_now,
         1 + (select count(*) from unnest($4::numeric[]) q where q < c.frequency) as f_now,
         1 + (select count(*) from unnest($5::numeric[]) q where q < c.monetary) as m_now

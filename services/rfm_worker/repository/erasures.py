@@ -17,29 +17,29 @@ from services.rfm_worker.repository.rows import NOBODY, Buyer, delta_row
 
 _LOAD = """
 select e.tenant_id, e.code_hash, e.erased_at, e.pseudonym
-from unnest($1::uuid[], $2::bytea[]) as k(tenant_id, code_hash) join rfm.erasure e using (tenant_id, code_hash)
+from unnest($1::uuid[], $2::bytea[]) as k(tenant_id, code_hash) join erasure e using (tenant_id, code_hash)
 order by e.erased_at
 """
 _REMEMBER = """
-insert into rfm.erasure (tenant_id, code_hash, erased_at, pseudonym) values ($1, $2, $3, $4)
+insert into erasure (tenant_id, code_hash, erased_at, pseudonym) values ($1, $2, $3, $4)
 on conflict do nothing returning pseudonym
 """
 _PERSON = """
-select (select customer_code from rfm.customer where tenant_id = $1 and code_hash = $2) as code,
-    (select pseudonym from rfm.erasure where tenant_id = $1 and code_hash = $2 and erased_at > $3
+select (select customer_code from customer where tenant_id = $1 and code_hash = $2) as code,
+    (select pseudonym from erasure where tenant_id = $1 and code_hash = $2 and erased_at > $3
      order by erased_at limit 1) as later
 """
 # Sales up to this erasure stand under the code, or under the pseudonym of a later erasure that came first.
-_RENAME = "update rfm.sale set customer_code = $3 where tenant_id = $1 and customer_code = any($2) and sold_at <= $4"
+_RENAME = "update sale set customer_code = $3 where tenant_id = $1 and customer_code = any($2) and sold_at <= $4"
 _FORGET = (
-    "delete from rfm.customer_product where tenant_id = $1 and customer_code = $2",
-    "delete from rfm.segment_change where tenant_id = $1 and customer_code = $2",
+    "delete from customer_product where tenant_id = $1 and customer_code = $2",
+    "delete from segment_change where tenant_id = $1 and customer_code = $2",
 )
 _IDENTITY_OF_THE_ERASED = """
-select created_at <= $3 from rfm.customer where tenant_id = $1 and customer_code = $2 and master_version is not null
+select created_at <= $3 from customer where tenant_id = $1 and customer_code = $2 and master_version is not null
 """
 _START_ANEW = """
-update rfm.customer set frequency = 0, monetary = 0, first_order_at = null, last_order_at = null,
+update customer set frequency = 0, monetary = 0, first_order_at = null, last_order_at = null,
     last_order_day = null, r = null, f = null, m = null, segment = 'prospect', segment_since = now()
 where tenant_id = $1 and customer_code = $2
 """
@@ -113,7 +113,7 @@ async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> None:
     """Takes everything of the erased person away; what remains is the start of a new customer, if anything."""
     for statement in _FORGET:
         await raw.execute(statement, *key)
-    await raw.execute("delete from rfm.outbox where key = $1", f"{key[0]}:{key[1]}")
+    await raw.execute("delete from outbox where key = $1", f"{key[0]}:{key[1]}")
     await raw.execute(_START_ANEW, *key)
     if await raw.fetchval(_IDENTITY_OF_THE_ERASED, *key, erased_at):
         await clear(raw, [key])

@@ -10,7 +10,7 @@ from services.rfm_worker.repository.rows import SaleKey
 # locks, new and known ones together, so two batches that share orders wait for each other and never deadlock.
 _INSERT = """
 with added as (
-    insert into rfm.sale (
+    insert into sale (
         tenant_id, sale_id, recorded, customer_code, sold_at, day, channel, currency, gross, net, event_time,
         event_id, product_keys, labels, quantities, unit_prices, discounts, amounts, metadata
     )
@@ -18,7 +18,7 @@ with added as (
         (s.sold_at at time zone t.timezone)::date, s.channel,
         s.currency, s.net, s.net, s.event_time, s.event_id, s.product_keys,
         s.labels, s.quantities, s.unit_prices, s.discounts, s.amounts, s.metadata
-    from stage s join rfm.tenant t using (tenant_id)
+    from stage s join tenant t using (tenant_id)
     order by s.tenant_id, s.sale_id
     on conflict (tenant_id, sale_id) do update set sale_id = excluded.sale_id where false
     returning tenant_id, sale_id
@@ -28,7 +28,7 @@ where not exists (select from added a where a.tenant_id = s.tenant_id and a.sale
 """
 _STANDING = """
 select s.tenant_id, s.sale_id, s.recorded, s.event_time, s.event_id
-from unnest($1::uuid[], $2::text[]) as k(tenant_id, sale_id) join rfm.sale s using (tenant_id, sale_id)
+from unnest($1::uuid[], $2::text[]) as k(tenant_id, sale_id) join sale s using (tenant_id, sale_id)
 """
 
 

@@ -16,27 +16,27 @@ _KEYS = "unnest($1::uuid[], $2::text[]) as k(tenant_id, sale_id)"
 _SALES = f"""
 select s.tenant_id, s.sale_id, s.recorded, s.customer_code, s.sold_at, s.event_time, s.event_id, s.product_keys,
     s.quantities, s.amounts, e.pseudonym is not null as erased
-from {_KEYS} join rfm.sale s using (tenant_id, sale_id)
-left join rfm.erasure e on e.tenant_id = s.tenant_id and e.pseudonym = s.customer_code
+from {_KEYS} join sale s using (tenant_id, sale_id)
+left join erasure e on e.tenant_id = s.tenant_id and e.pseudonym = s.customer_code
 """  # noqa: S608
-_RETURNS = f"select r.* from {_KEYS} join rfm.sale_return r using (tenant_id, sale_id)"  # noqa: S608
-_CANCELLATIONS = f"select c.* from {_KEYS} join rfm.sale_cancellation c using (tenant_id, sale_id)"  # noqa: S608
+_RETURNS = f"select r.* from {_KEYS} join sale_return r using (tenant_id, sale_id)"  # noqa: S608
+_CANCELLATIONS = f"select c.* from {_KEYS} join sale_cancellation c using (tenant_id, sale_id)"  # noqa: S608
 _OF_CUSTOMER = """
-select sale_id from rfm.sale where tenant_id = $1 and customer_code = $2 order by sale_id
+select sale_id from sale where tenant_id = $1 and customer_code = $2 order by sale_id
 """
 _RETURNED_SALES = """
 select r.tenant_id, r.sale_id from unnest($1::uuid[], $2::text[]) as k(tenant_id, return_id)
-join rfm.sale_return r using (tenant_id, return_id)
+join sale_return r using (tenant_id, return_id)
 """
 _REPLACE_SALE = """
-update rfm.sale s set recorded = true, customer_code = $3, sold_at = $4,
+update sale s set recorded = true, customer_code = $3, sold_at = $4,
     day = ($4::timestamptz at time zone t.timezone)::date, channel = $5, currency = $6, gross = $7, event_time = $8,
     event_id = $9, product_keys = $10, labels = $11, quantities = $12, unit_prices = $13, discounts = $14,
     amounts = $15, metadata = $16::text::jsonb
-from rfm.tenant t where s.tenant_id = $1 and s.sale_id = $2 and t.tenant_id = s.tenant_id
+from tenant t where s.tenant_id = $1 and s.sale_id = $2 and t.tenant_id = s.tenant_id
 """
 _STORE_RETURN = """
-insert into rfm.sale_return (
+insert into sale_return (
     tenant_id, return_id, sale_id, returned_at, event_time, event_id, product_keys, quantities, amounts
 ) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 on conflict (tenant_id, return_id) do update set sale_id = excluded.sale_id, returned_at = excluded.returned_at,
@@ -44,12 +44,12 @@ on conflict (tenant_id, return_id) do update set sale_id = excluded.sale_id, ret
     quantities = excluded.quantities, amounts = excluded.amounts
 """
 _STORE_CANCELLATION = """
-insert into rfm.sale_cancellation (tenant_id, sale_id, cancelled_at, reason, event_time, event_id)
+insert into sale_cancellation (tenant_id, sale_id, cancelled_at, reason, event_time, event_id)
 values ($1, $2, $3, $4, $5, $6)
 on conflict (tenant_id, sale_id) do update set cancelled_at = excluded.cancelled_at, reason = excluded.reason,
     event_time = excluded.event_time, event_id = excluded.event_id
 """
-_STORE_NET = "update rfm.sale set net = $3, cancelled = $4, returned = $5 where tenant_id = $1 and sale_id = $2"
+_STORE_NET = "update sale set net = $3, cancelled = $4, returned = $5 where tenant_id = $1 and sale_id = $2"
 
 Hashes = Callable[[tuple[UUID, str]], bytes]
 

@@ -11,7 +11,7 @@ from services.rfm_worker.repository.raw import Raw
 CustomerKey = tuple[UUID, str]
 
 _ENSURE = """
-insert into rfm.customer (tenant_id, customer_code, code_hash)
+insert into customer (tenant_id, customer_code, code_hash)
 select * from (
     select tenant_id, counted, code_hash from stage where counted is not null
     union
@@ -21,27 +21,27 @@ order by tenant_id, customer_code collate "C"
 on conflict (tenant_id, customer_code) do update set code_hash = excluded.code_hash where false
 """
 _CLEAR = """
-update rfm.customer c set master_version = null, created_at = null, first_name = null, last_name = null, email = null,
+update customer c set master_version = null, created_at = null, first_name = null, last_name = null, email = null,
     phone = null, language = null, tags = '{}'
 from unnest($1::uuid[], $2::text[]) as k(tenant_id, customer_code)
 where c.tenant_id = k.tenant_id and c.customer_code = k.customer_code
 """
 _IDENTIFY = """
-update rfm.customer set master_version = $3, created_at = $4, first_name = $5, last_name = $6, email = $7,
+update customer set master_version = $3, created_at = $4, first_name = $5, last_name = $6, email = $7,
     phone = $8, language = $9, tags = $10
 where tenant_id = $1 and customer_code = $2 and coalesce(master_version, 0) < $3
 """
 _REMOVE_UNNAMED = """
 with removed as (
-    delete from rfm.customer c using unnest($1::uuid[], $2::text[]) as k(tenant_id, customer_code)
+    delete from customer c using unnest($1::uuid[], $2::text[]) as k(tenant_id, customer_code)
     where c.tenant_id = k.tenant_id and c.customer_code = k.customer_code and c.master_version is null
         and not exists (
-            select from rfm.sale s where s.tenant_id = c.tenant_id and s.customer_code = c.customer_code
+            select from sale s where s.tenant_id = c.tenant_id and s.customer_code = c.customer_code
         )
     returning c.tenant_id, c.customer_code
 ),
 forgotten as (
-    delete from rfm.segment_change h using removed r
+    delete from segment_change h using removed r
     where h.tenant_id = r.tenant_id and h.customer_code = r.customer_code
 )
 select tenant_id, customer_code from removed

@@ -10,7 +10,7 @@ from services.rfm_worker.repository.raw import Raw
 ProductKey = tuple[UUID, str]
 
 _ENSURE = """
-insert into rfm.product (tenant_id, product_key)
+insert into product (tenant_id, product_key)
 select * from (
     select s.tenant_id, l.product_key from stage s, unnest(coalesce(s.part_keys, s.product_keys)) as l(product_key)
     union
@@ -20,12 +20,12 @@ order by tenant_id, product_key collate "C"
 on conflict (tenant_id, product_key) do update set product_key = excluded.product_key where false
 """
 _CLEAR = """
-update rfm.product p set master_version = null, name = null, family = null
+update product p set master_version = null, name = null, family = null
 from unnest($1::uuid[], $2::text[]) as k(tenant_id, product_key)
 where p.tenant_id = k.tenant_id and p.product_key = k.product_key
 """
 _DESCRIBE = """
-update rfm.product p set master_version = k.version, name = k.name, family = k.family
+update product p set master_version = k.version, name = k.name, family = k.family
 from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[])
     as k(tenant_id, product_key, version, name, family)
 where p.tenant_id = k.tenant_id and p.product_key = k.product_key and coalesce(p.master_version, 0) < k.version

@@ -18,18 +18,18 @@ SMALLEST_CHUNK, LARGEST_CHUNK, MOST_CHUNKS = 20, 500, 100
 """Customers locked at a time: a batch that wants one of them waits a few milliseconds; no run has very many parts."""
 
 _LOCK = """
-select customer_code, frequency, monetary, last_order_day, r, f, m, segment from rfm.customer
+select customer_code, frequency, monetary, last_order_day, r, f, m, segment from customer
 where tenant_id = $1 and customer_code = any($2::text[]) order by customer_code for update
 """
-_REQUESTS = "select id from rfm.score_request where tenant_id = $1 order by id"
-_DONE = "delete from rfm.score_request where tenant_id = $1 and id = any($2::bigint[])"
-_REQUEST = "insert into rfm.score_request (tenant_id) select t from unnest($1::uuid[]) t order by t returning id"
+_REQUESTS = "select id from score_request where tenant_id = $1 order by id"
+_DONE = "delete from score_request where tenant_id = $1 and id = any($2::bigint[])"
+_REQUEST = "insert into score_request (tenant_id) select t from unnest($1::uuid[]) t order by t returning id"
 _DUE = """
-select t.tenant_id from rfm.tenant t join rfm.cutoffs c using (tenant_id)
+select t.tenant_id from tenant t join cutoffs c using (tenant_id)
 where t.status <> 'erased' and t.reference_date = 'now'
     and c.reference_date <> ($1::timestamptz at time zone t.timezone)::date
 union
-select distinct tenant_id from rfm.score_request
+select distinct tenant_id from score_request
 """
 
 

@@ -23,7 +23,7 @@ SOURCE = "rfm_worker"
 TYPE = "customer.segment-changed.v1"
 
 _UPDATE = """
-update rfm.customer c set r = k.r, f = k.f, m = k.m, segment = k.segment,
+update customer c set r = k.r, f = k.f, m = k.m, segment = k.segment,
     segment_since = case when c.segment = k.segment then c.segment_since else $7::timestamptz end
 from unnest($1::uuid[], $2::text[], $3::smallint[], $4::smallint[], $5::smallint[], $6::text[])
     as k(tenant_id, customer_code, r, f, m, segment)
@@ -32,13 +32,13 @@ where c.tenant_id = k.tenant_id and c.customer_code = k.customer_code
 # A customer that no master data and no earlier change ever named a prospect is seen for the first time.
 _FIRST_SEEN = """
 select k.tenant_id, k.customer_code from unnest($1::uuid[], $2::text[]) as k(tenant_id, customer_code)
-join rfm.customer c using (tenant_id, customer_code)
+join customer c using (tenant_id, customer_code)
 where c.master_version is null and not exists (
-    select from rfm.segment_change h where h.tenant_id = k.tenant_id and h.customer_code = k.customer_code
+    select from segment_change h where h.tenant_id = k.tenant_id and h.customer_code = k.customer_code
 )
 """
 _KEEP = """
-insert into rfm.segment_change (
+insert into segment_change (
     tenant_id, customer_code, previous, segment, rfm_code, changed_at, cause, cause_id
 )
 select tenant_id, customer_code, previous, segment, rfm_code, $6::timestamptz, cause, cause_id

@@ -11,45 +11,45 @@ from services.rfm_worker.repository.raw import Raw
 
 ERASED = "erased"
 _ENSURE = """
-insert into rfm.tenant (tenant_id) select t from unnest($1::uuid[]) t order by t on conflict do nothing
+insert into tenant (tenant_id) select t from unnest($1::uuid[]) t order by t on conflict do nothing
 """
 _LOAD = """
 select t.tenant_id, t.status, t.timezone, t.currency, t.reference_date as reference, t.rfm_method,
     t.rfm_bounds::text as rfm_bounds, t.version, c.method, c.reference_date, c.customers, c.recency_days,
     c.frequency, c.monetary
-from rfm.tenant t left join rfm.cutoffs c using (tenant_id) where t.tenant_id = any($1::uuid[])
+from tenant t left join cutoffs c using (tenant_id) where t.tenant_id = any($1::uuid[])
 """
 _STORE = """
-update rfm.tenant set status = $2, timezone = $3, currency = $4, reference_date = $5, rfm_method = $6,
+update tenant set status = $2, timezone = $3, currency = $4, reference_date = $5, rfm_method = $6,
     rfm_bounds = $7::text::jsonb, active_days = $8, version = $9
 where tenant_id = $1
 """
 _DATED_SALES = """
-update rfm.sale set day = (sold_at at time zone $2)::date
+update sale set day = (sold_at at time zone $2)::date
 where tenant_id = $1 and recorded and day is distinct from (sold_at at time zone $2)::date
 """
 _DATED_CUSTOMERS = """
-update rfm.customer set last_order_day = (last_order_at at time zone $2)::date
+update customer set last_order_day = (last_order_at at time zone $2)::date
 where tenant_id = $1 and last_order_at is not null
     and last_order_day is distinct from (last_order_at at time zone $2)::date
 """
 _DATED_DAYS = """
 with sold as (
     select s.sale_id, s.day, s.net, l.product_key, sum(l.quantity) as units
-    from rfm.sale s
+    from sale s
     left join lateral unnest(s.product_keys, s.quantities) as l(product_key, quantity) on not s.cancelled
     where s.tenant_id = $1 and s.recorded group by s.sale_id, s.day, s.net, l.product_key
 ),
 back as (
     select r.sale_id, l.product_key, sum(l.quantity) as units
-    from rfm.sale_return r, unnest(r.product_keys, r.quantities) as l(product_key, quantity)
+    from sale_return r, unnest(r.product_keys, r.quantities) as l(product_key, quantity)
     where r.tenant_id = $1 group by 1, 2
 ),
 sale as (
     select sold.day, sold.net, sum(greatest(0, sold.units - coalesce(back.units, 0))) as units
     from sold left join back using (sale_id, product_key) group by sold.sale_id, sold.day, sold.net
 )
-insert into rfm.day (tenant_id, day, orders, units, revenue)
+insert into day (tenant_id, day, orders, units, revenue)
 select $1, day, count(*) filter (where net > 0), coalesce(sum(units), 0), sum(net) from sale group by day
 """
 _OWNED = (
@@ -142,12 +142,12 @@ async def _date_anew(raw: Raw, tenant: Tenant) -> None:
     """Every local date of the tenant, from the ledger."""
     await raw.execute(_DATED_SALES, tenant.tenant_id, tenant.timezone)
     await raw.execute(_DATED_CUSTOMERS, tenant.tenant_id, tenant.timezone)
-    await raw.execute("delete from rfm.day where tenant_id = $1", tenant.tenant_id)
+    await raw.execute("delete from day where tenant_id = $1", tenant.tenant_id)
     await raw.execute(_DATED_DAYS, tenant.tenant_id)
 
 
 async def _forget(raw: Raw, tenant_id: UUID) -> None:
     """Deletes all that is kept of a tenant, but that it was erased."""
     for table in _OWNED:
-        await raw.execute(f"delete from rfm.{table} where tenant_id = $1", tenant_id)  # noqa: S608
-    await raw.execute("delete from rfm.outbox where starts_with(key, $1)", f"{tenant_id}:")
+        await raw.execute(f"delete from {table} where tenant_id = $1", tenant_id)  # noqa: S608
+    await raw.execute("delete from outbox where starts_with(key, $1)", f"{tenant_id}:")

@@ -14,28 +14,28 @@ _TIME = pl.Datetime("us", "UTC")
 _QUERIES: Mapping[str, tuple[str, dict[str, pl.DataType | type[pl.DataType]]]] = {
     "sale": (
         "select tenant_id, sale_id, customer_code, to_char(sold_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') "
-        "as sold_at, day, gross, net, cancelled::int as cancelled, returned::int as returned from rfm.sale {where} "
+        "as sold_at, day, gross, net, cancelled::int as cancelled, returned::int as returned from sale {where} "
         "and recorded",
         {"sold_at": _TIME, "day": pl.Date, "gross": MONEY, "net": MONEY},
     ),
     "line": (
-        "select s.tenant_id, s.sale_id, l.n, l.product_key, l.quantity, l.unit_price, l.amount from rfm.sale s, "
+        "select s.tenant_id, s.sale_id, l.n, l.product_key, l.quantity, l.unit_price, l.amount from sale s, "
         "unnest(s.product_keys, s.quantities, s.unit_prices, s.amounts) with ordinality "
         "as l(product_key, quantity, unit_price, amount, n) {where_s} and s.recorded",
         {"n": pl.Int64, "quantity": UNITS, "unit_price": MONEY, "amount": MONEY},
     ),
     "back": (
-        "select s.tenant_id, s.sale_id, l.product_key, l.quantity, l.amount from rfm.sale_return s, "
+        "select s.tenant_id, s.sale_id, l.product_key, l.quantity, l.amount from sale_return s, "
         "unnest(s.product_keys, s.quantities, s.amounts) as l(product_key, quantity, amount) {where_s}",
         {"quantity": UNITS, "amount": MONEY},
     ),
-    "cancellation": ("select tenant_id, sale_id from rfm.sale_cancellation {where}", {}),
-    "pseudonym": ("select tenant_id, pseudonym as customer_code from rfm.erasure {where}", {}),
+    "cancellation": ("select tenant_id, sale_id from sale_cancellation {where}", {}),
+    "pseudonym": ("select tenant_id, pseudonym as customer_code from erasure {where}", {}),
     "customer": (
         "select tenant_id, customer_code, master_version, frequency, monetary, "
         "to_char(first_order_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') as first_order_at, "
         "to_char(last_order_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') as last_order_at, "
-        "last_order_day, r, f, m, segment from rfm.customer {where}",
+        "last_order_day, r, f, m, segment from customer {where}",
         {
             "master_version": pl.Int64, "frequency": pl.Int64, "monetary": MONEY, "first_order_at": _TIME,
             "last_order_at": _TIME, "last_order_day": pl.Date, "r": pl.Int64, "f": pl.Int64, "m": pl.Int64,
@@ -43,23 +43,23 @@ _QUERIES: Mapping[str, tuple[str, dict[str, pl.DataType | type[pl.DataType]]]] =
     ),
     "customer_product": (
         "select tenant_id, customer_code, product_key, orders, units, amount, spend_weight::float8 as weight, "
-        "(spend_weight = 0)::int as weightless from rfm.customer_product {where}",
+        "(spend_weight = 0)::int as weightless from customer_product {where}",
         {"orders": pl.Int64, "units": UNITS, "amount": MONEY, "weight": pl.Float64},
     ),
     "product": (
         "select tenant_id, product_key, master_version, family, orders, units, revenue as amount, "
-        "units_weight::float8 as weight from rfm.product {where}",
+        "units_weight::float8 as weight from product {where}",
         {
             "master_version": pl.Int64, "orders": pl.Int64, "units": UNITS, "amount": MONEY, "weight": pl.Float64,
         },
     ),
     "day": (
-        "select tenant_id, day, orders, units, revenue as amount from rfm.day {where}",
+        "select tenant_id, day, orders, units, revenue as amount from day {where}",
         {"day": pl.Date, "orders": pl.Int64, "units": UNITS, "amount": MONEY},
     ),
     "history": (
         "select distinct on (tenant_id, customer_code) tenant_id, customer_code, segment as last_segment "
-        "from rfm.segment_change {where} order by tenant_id, customer_code, id desc",
+        "from segment_change {where} order by tenant_id, customer_code, id desc",
         {},
     ),
 }  # fmt: skip

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.settings import RfmWorkerSettings
+from services.rfm_worker.tables import SCHEMA
 from services.rfm_worker.verification.compare import Report, differences, without_zeros
 from services.rfm_worker.verification.load import MONEY, Tables, load_tables
 from services.rfm_worker.verification.profiles import profile_differences
@@ -30,9 +31,9 @@ THIRD = Fraction(1, 10**8)
 _TENANTS = """
 select t.tenant_id, t.timezone, t.reference_date, t.rfm_method, t.rfm_bounds::text as rfm_bounds,
     c.method, c.reference_date as on_date, c.customers, c.recency_days, c.frequency, c.monetary,
-    c.average_basket, (select max(d.day) from rfm.day d where d.tenant_id = t.tenant_id and d.orders > 0) as newest,
-    exists (select from rfm.score_request q where q.tenant_id = t.tenant_id) as waiting
-from rfm.tenant t left join rfm.cutoffs c using (tenant_id)
+    c.average_basket, (select max(d.day) from day d where d.tenant_id = t.tenant_id and d.orders > 0) as newest,
+    exists (select from score_request q where q.tenant_id = t.tenant_id) as waiting
+from tenant t left join cutoffs c using (tenant_id)
 where (t.tenant_id = $1 or $1 is null) order by t.tenant_id
 """
 
@@ -63,8 +64,9 @@ async def run(settings: RfmWorkerSettings, tenant: str | None) -> Report:
     """
     tenant_id = tenant_id_of(tenant) if tenant is not None else None
     engine = create_engine(
-        settings.database_url.get_secret_value(), application_name="verify", pool_size=1, statement_timeout_s=600
-    )
+        settings.database_url.get_secret_value(), application_name="verify", schema=SCHEMA, pool_size=1,
+        statement_timeout_s=600,
+    )  # fmt: skip
     try:
         report = await verify(engine, tenant_id)
     finally:

@@ -192,7 +192,7 @@ async def shared_admin(shared_database: Database) -> AsyncIterator[AsyncEngine]:
 @pytest.fixture(scope="session")
 async def worker(shared_database: Database) -> AsyncIterator[Worker]:
     """A hand for what the rfm worker writes."""
-    engine = create_engine(shared_database.rfm_url, application_name="rfm_worker")
+    engine = create_engine(shared_database.rfm_url, application_name="rfm_worker", schema="rfm")
     yield Worker(engine)
     await engine.dispose()
 

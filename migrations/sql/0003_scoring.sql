@@ -1,0 +1,1 @@
+-- Cut-offs at a cost that does not grow with customers.

@@ -1,0 +1,1 @@
+-- Labels of tills and shops mapped to products.

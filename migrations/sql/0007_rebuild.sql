@@ -1,0 +1,1 @@
+-- Rebuild beside the running worker.
