@@ -54,13 +54,15 @@ def create_engine(
 
 @asynccontextmanager
 async def transaction(
-    engine: AsyncEngine, *, tenant_id: uuid.UUID | None = None, operator: bool = False
+    engine: AsyncEngine, *, tenant_id: uuid.UUID | None = None, operator: bool = False, snapshot: bool = False
 ) -> AsyncIterator[AsyncConnection]:
     """One transaction, seen by row-level security as `tenant_id` (or as no tenant at all).
 
     The setting is made by the first statement, which also makes SQLAlchemy's lazy BEGIN real: a COPY through the
-    driver's connection before it would commit by itself.
+    driver's connection before it would commit by itself. With `snapshot` all its statements see one moment.
     """
+    if snapshot:
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
     async with engine.begin() as connection:
         await connection.execute(
             _BEGIN, {"tenant": str(tenant_id) if tenant_id else "", "operator": "on" if operator else ""}
