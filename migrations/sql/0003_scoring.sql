@@ -60,3 +60,13 @@ grant select on rfm.quantile_mark, rfm.recompute to iacrm_gateway;
 -- Requests of an older version name nobody; without marks, the first run looks at everybody.
 delete from rfm.score_request;
 insert into rfm.score_request (tenant_id) select tenant_id from rfm.tenant where status <> 'erased' order by tenant_id;
+
+-- How far recomputations are, for everybody: whose they are is nobody else's business.
+create function rfm.recompute_progress()
+    returns table (cause text, step text, done integer, total integer, requested_at timestamptz, updated_at timestamptz)
+    language sql stable security definer set search_path = ''
+    as $$
+        select cause, step, done, total, requested_at, updated_at from rfm.recompute order by requested_at limit 50
+    $$;
+revoke all on function rfm.recompute_progress() from public;
+grant execute on function rfm.recompute_progress() to iacrm_gateway, iacrm_rfm;

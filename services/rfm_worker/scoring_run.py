@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from uuid import UUID
 
+import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.rfm_worker.repository import recompute as jobs
@@ -41,8 +42,12 @@ class ScoringRun:
             if recompute is not None and recompute.step != jobs.SCORES:
                 await self._date_anew(tenant_id)
                 return True
-            with metrics.CUTOFF_SECONDS.time():
-                await self._score(tenant_id)
+            try:
+                with metrics.CUTOFF_SECONDS.time():
+                    await self._score(tenant_id)
+            except asyncpg.SerializationError:
+                # A change of settings came between the snapshot and its use: the next run begins with it.
+                return True
             return False
 
     async def _date_anew(self, tenant_id: UUID) -> None:
