@@ -52,7 +52,8 @@ class Console:
         with _to_reader():
             self.end_bar()
             if self.terminal:
-                self.rich.print(text, markup=False)
+                # The terminal wraps it: a command that is copied from here must not be cut.
+                self.rich.print(text, markup=False, soft_wrap=True)
             else:
                 print(text, flush=True)
 

@@ -34,6 +34,8 @@ def test_a_terminal_gets_the_same_facts() -> None:
     console._rich_console = Rich(file=screen, force_terminal=True, highlight=False, width=100)
     console.table(("process", "port"), [("kafka", "29092")])
     console.say("[bold]is text[/]")
+    console.line("curl " + "x" * 200)
+    assert "curl " + "x" * 200 in screen.getvalue()
     assert "29092" in screen.getvalue()
     assert "[bold]is text[/]" in screen.getvalue()
 
