@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 120
-BEGIN_TIMEOUT_S = 3
+BEGIN_TIMEOUT_S = 5
 """Seconds for the first answer of a connection from the pool, which a server that is well gives in milliseconds.
 
 The timeouts of statements are the server's own: one that went silent (a machine that stands still, a network cut in
