@@ -270,6 +270,21 @@ async def test_the_idempotency_key_stands_in_the_document_of_every_post_that_hon
     assert {"/v1/tenants", "/v1/sales", "/v1/sales/batch", "/v1/customers"} <= named
 
 
+async def test_every_read_of_what_a_worker_feeds_takes_the_consistency_token(gateway: Any) -> None:
+    """The dependency that waits is also what puts the header into the document: without it neither is there."""
+    document = (await gateway.http.get("/openapi.json")).json()
+    gets = {path: operations["get"] for path, operations in document["paths"].items() if "get" in operations}
+    takes = {
+        path
+        for path, operation in gets.items()
+        if "425" in operation["responses"]
+        and any(parameter["name"] == "X-Consistency-Token" for parameter in operation.get("parameters", []))
+    }
+    gateways_own = ("/v1/auth/", "/v1/tenants", "/v1/users", "/v1/api-keys")
+    assert takes == {path for path in gets if path.startswith("/v1/") and not path.startswith(gateways_own)}
+    assert {"/v1/products", "/v1/sales", "/v1/customers/{customer_code}", "/v1/rfm/cutoffs"} <= takes
+
+
 async def test_a_change_of_password_ignores_the_idempotency_key(gateway: Any, admin_engine: AsyncEngine) -> None:
     headers = await gateway.owner() | {"Idempotency-Key": "once"}
     body = {"current_password": PASSWORD, "new_password": "another long phrase"}
