@@ -40,7 +40,8 @@ insert into rfm.customer (tenant_id, customer_code, code_hash, frequency, moneta
 select $1, 'c' || n, sha256(('c' || n)::bytea), 1 + floor(-ln(1 - random()) * 12)::int,
     round((10 + 400 * -ln(1 - random()))::numeric, 2), at - interval '300 days', at,
     (at at time zone 'Europe/Paris')::date
-from generate_series(0, $2::int - 1) n, lateral (select $3::timestamptz - (random() * 300 + n * 0) * interval '1 day' as at) t
+from generate_series(0, $2::int - 1) n,
+    lateral (select $3::timestamptz - (random() * 300 + n * 0) * interval '1 day' as at) t
 """
 _SALES = """
 insert into rfm.sale (tenant_id, sale_id, recorded, customer_code, sold_at, day, channel, currency, gross, net,
@@ -48,7 +49,8 @@ insert into rfm.sale (tenant_id, sale_id, recorded, customer_code, sold_at, day,
 select $1, 'old' || n, true, 'c' || n % $3::int, at, (at at time zone 'Europe/Paris')::date, 'store', 'EUR', 50, 50, at,
     'e' || n, keys, array_fill(null::text, array[10]), array_fill(1::numeric, array[10]),
     array_fill(5::numeric, array[10]), array_fill(0::numeric, array[10]), array_fill(5::numeric, array[10])
-from generate_series(0, $2::int - 1) n, lateral (select $4::timestamptz - (random() * 300 + n * 0) * interval '1 day' as at) t,
+from generate_series(0, $2::int - 1) n,
+    lateral (select $4::timestamptz - (random() * 300 + n * 0) * interval '1 day' as at) t,
     lateral (select array_agg('p' || ((n * 7919 + i * 104729) % $5::int)) as keys from generate_series(1, 10) i) k
 """
 _SUMS = (
