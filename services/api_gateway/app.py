@@ -40,12 +40,15 @@ from services.api_gateway.security.tokens import AccessTokens
 from services.api_gateway.settings import GatewaySettings
 from services.api_gateway.tenant_cache import TenantCache, TenantState
 from services.api_gateway.tenant_events import state_of
+from services.api_gateway.time_travel import Past
 from shared.db.engine import create_engine, transaction
 from shared.events.catalogue import consumed_by
 from shared.messaging.outbox import OutboxRelay
 from shared.messaging.producer import EventProducer
 
 STATEMENT_TIMEOUT_S = 15
+PAST_STATES = 1000
+"""Most states of tenants on earlier days that are kept: about 5 kB each."""
 ROUTERS: Sequence[APIRouter] = (
     sales.router,
     ledger.router,
@@ -85,6 +88,7 @@ def build_services(settings: GatewaySettings) -> Services:
             await connection.execute(text("select 1"))
         return None
 
+    large_reads = asyncio.Semaphore(settings.large_reads)
     services = Services(
         settings=settings,
         engine=engine,
@@ -97,6 +101,8 @@ def build_services(settings: GatewaySettings) -> Services:
         tokens=AccessTokens(settings),
         passwords=Passwords(settings),
         login_limits=LoginLimits(settings),
+        large_reads=large_reads,
+        past=Past(engine, large_reads, lifetime_s=settings.as_of_cache_s, entries=PAST_STATES),
     )
     services.health.add_live("outbox relay", services.relay.check)
     services.health.add_ready("database", database_answers)

@@ -1,5 +1,6 @@
 """What routes ask for: the caller with the right that they need, and the parts of the process."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -17,6 +18,7 @@ from services.api_gateway.security.passwords import Passwords
 from services.api_gateway.security.tokens import AccessTokens
 from services.api_gateway.settings import GatewaySettings
 from services.api_gateway.tenant_cache import TenantCache
+from services.api_gateway.time_travel import Past
 from shared.messaging.producer import EventProducer
 from shared.observability.health import Health
 
@@ -40,6 +42,9 @@ class Services:
     tokens: AccessTokens
     passwords: Passwords
     login_limits: LoginLimits
+    large_reads: asyncio.Semaphore
+    """Held by answers that read all customers of a tenant, so that the small ones find a connection."""
+    past: Past
     health: Health = field(default_factory=Health)
 
 

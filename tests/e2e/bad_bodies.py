@@ -163,7 +163,7 @@ def _accounts() -> Iterator[Bad]:
         {**REGISTRATION, "settings": {"timezone": "Nowhere", "currency": "ABC", "rfm": {"method": "fixed"}}},
         "settings.timezone",
         "settings.currency",
-        "settings.rfm",
+        "settings.rfm.bounds",
     )
     yield request(
         "a bad person",
@@ -207,7 +207,7 @@ def _accounts() -> Iterator[Bad]:
                 "bounds": {"recency_days": [1, 2, 2, 3], "frequency": [1, 2, 3, 4], "monetary": ["1", "2", "3", "4"]},
             }
         },
-        "rfm.bounds",
+        "rfm.bounds.recency_days",
     )
 
 
