@@ -14,6 +14,7 @@ from services.api_gateway.edge import Edge
 from services.api_gateway.errors import install_handlers
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.idempotency import Idempotency
+from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.limits import BodyLimits
 from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.openapi import install_openapi
@@ -88,7 +89,7 @@ def build_services(settings: GatewaySettings) -> Services:
             await connection.execute(text("select 1"))
         return None
 
-    large_reads = asyncio.Semaphore(settings.large_reads)
+    large_reads = LargeReads(settings.large_reads, settings.large_reads_queue)
     services = Services(
         settings=settings,
         engine=engine,

@@ -1,6 +1,5 @@
 """What routes ask for: the caller with the right that they need, and the parts of the process."""
 
-import asyncio
 from dataclasses import dataclass, field
 from typing import Annotated, Any, cast
 
@@ -10,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.api_gateway.context import context_of
 from services.api_gateway.errors import Problem, forbidden
 from services.api_gateway.freshness import Freshness
+from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.security.callers import Caller, Operator, Principal, Scope
 from services.api_gateway.security.keyring import ApiKeyring
@@ -42,8 +42,7 @@ class Services:
     tokens: AccessTokens
     passwords: Passwords
     login_limits: LoginLimits
-    large_reads: asyncio.Semaphore
-    """Held by answers that read all customers of a tenant, so that the small ones find a connection."""
+    large_reads: LargeReads
     past: Past
     health: Health = field(default_factory=Health)
 

@@ -57,6 +57,9 @@ class GatewaySettings(CommonSettings):
     large_reads: int = Field(
         2, ge=1, le=100, description="answers at once that read all customers of a tenant (what-if, as_of)"
     )
+    large_reads_queue: int = Field(
+        32, ge=0, description="callers of one tenant that may wait for that; more are answered 503"
+    )
     last_used_s: float = Field(60, gt=0, description="seconds between writes of when API keys were last used")
 
     body_limit: int = Field(5_000_000, ge=1_000, description="largest body in bytes")

@@ -1,6 +1,5 @@
 """Answers as of an earlier day: what a system would say that knew only what had happened by then."""
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from uuid import UUID
@@ -9,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.api_gateway.errors import Problem, invalid, not_found
 from services.api_gateway.expiring import Expiring
+from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.repository import customers
 from services.api_gateway.repository import time_travel as repository
 from services.api_gateway.repository.time_travel import TenantThen
@@ -22,7 +22,7 @@ class Past:
 
     Args:
         engine: the gateway's.
-        turns: lets only so many of the large reads run at once.
+        large_reads: turns for reading a tenant's sales.
         lifetime_s: seconds for which a tenant's state is trusted.
         entries: most states that are kept.
         now: the present moment, with its zone.
@@ -31,13 +31,13 @@ class Past:
     def __init__(
         self,
         engine: AsyncEngine,
-        turns: asyncio.Semaphore,
+        large_reads: LargeReads,
         *,
         lifetime_s: float,
         entries: int,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._engine, self._turns, self._lifetime_s, self._now = engine, turns, lifetime_s, now
+        self._engine, self._large_reads, self._lifetime_s, self._now = engine, large_reads, lifetime_s, now
         self._states: Expiring[tuple[UUID, date], TenantThen] = Expiring(entries)
 
     async def tenant(self, tenant_id: UUID, day: date, *, anew: bool) -> TenantThen:
@@ -47,13 +47,17 @@ class Past:
             anew: nothing kept will do, because the answer must show a write that the caller names.
 
         Raises:
-            Problem: 422 for a day that has not come yet.
+            Problem: 422 for a day that has not come yet; 503 when too many such answers are waited for.
         """
         now = self._now()
         async with transaction(self._engine, tenant_id=tenant_id) as connection:
             if day > await repository.today_of(connection, tenant_id, now):
                 raise invalid("as_of", "must not lie in the future")
-        async with self._turns:
+        found = None if anew else self._states.get((tenant_id, day))
+        return found or await self._find(tenant_id, day, now, anew=anew)
+
+    async def _find(self, tenant_id: UUID, day: date, now: datetime, *, anew: bool) -> TenantThen:
+        async with self._large_reads.turn(tenant_id):
             # Whoever waited for his turn may find what another has just computed.
             found = None if anew else self._states.get((tenant_id, day))
             if found is None:

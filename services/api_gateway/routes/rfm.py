@@ -65,7 +65,8 @@ async def what_if(
 ) -> WhatIfResult:
     """Customers and revenue that another method, other bounds or another reference date would move from segment to
     segment, with examples. It changes nothing."""
-    async with services.large_reads, transaction(services.engine, tenant_id=caller.tenant_id) as connection:
+    turn = services.large_reads.turn(caller.tenant_id)
+    async with turn, transaction(services.engine, tenant_id=caller.tenant_id) as connection:
         rows = await find_moves(
             connection,
             caller.tenant_id,

@@ -1,6 +1,5 @@
 """As of an earlier day: a system that was given everything answers like one that knew no more by then."""
 
-import asyncio
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.api_gateway.errors import Problem
+from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.repository import customers
 from services.api_gateway.repository.rfm import count_segments, get_cutoffs
 from services.api_gateway.time_travel import Past
@@ -62,7 +62,7 @@ class Reader:
     now: datetime = LATER
 
     def past(self) -> Past:
-        return Past(self.engine, asyncio.Semaphore(1), lifetime_s=0, entries=1, now=lambda: self.now)
+        return Past(self.engine, LargeReads(1, 0), lifetime_s=0, entries=1, now=lambda: self.now)
 
     async def tenant_then(self, day: date) -> dict[str, Any]:
         then = await self.past().tenant(self.tenant_id, day, anew=True)
@@ -225,7 +225,7 @@ async def test_erased_people_are_not_brought_back(rfm: Rfm, gateway_engine: Asyn
 async def test_a_state_is_kept_for_its_tenant_and_day_and_not_for_who_must_see_a_write(
     rfm: Rfm, gateway_engine: AsyncEngine
 ) -> None:
-    past = Past(gateway_engine, asyncio.Semaphore(1), lifetime_s=60, entries=10, now=lambda: LATER)
+    past = Past(gateway_engine, LargeReads(1, 0), lifetime_s=60, entries=10, now=lambda: LATER)
     day, other = date(2026, 1, 10), uuid4()
     assert (await past.tenant(rfm.tenant_id, day, anew=False)).segments == {}
     await rfm.apply(
