@@ -25,7 +25,7 @@ async def test_the_125_codes_have_one_table(rfm_engine: AsyncEngine) -> None:
     assert {str(row.code): row.segment for row in rows} == SEGMENT_OF_CODE
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=WITHOUT_FRESH_FIXTURES)
+@settings(max_examples=100, deadline=None, suppress_health_check=WITHOUT_FRESH_FIXTURES)
 @given(values=st.lists(AMOUNTS, max_size=40))
 async def test_quantiles_are_exact(rfm_engine: AsyncEngine, values: list[Decimal]) -> None:
     ordered = sorted(values)

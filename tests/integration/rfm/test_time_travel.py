@@ -142,7 +142,7 @@ def known_by(item: Item, day: date, zone: ZoneInfo) -> bool:
 
 
 @settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(sales=SALES, changes=CHANGES, master=MASTER, chosen=TENANT, near=st.tuples(NUMBERS, st.integers(-1, 2)))
 async def test_a_past_day_reads_as_a_system_that_knew_only_what_had_happened(
