@@ -100,6 +100,7 @@ sale_return = Table(
     Column("quantities", ARRAY(QUANTITY), nullable=False),
     Column("amounts", ARRAY(MONEY), nullable=False),
     Index("sale_return_of_sale", "tenant_id", "sale_id"),
+    Index("sale_return_by_time", "tenant_id", "returned_at"),
 )
 
 sale_cancellation = Table(
@@ -111,6 +112,7 @@ sale_cancellation = Table(
     Column("reason", Text),
     Column("event_time", TIME, nullable=False),
     Column("event_id", Text, nullable=False),
+    Index("sale_cancellation_by_time", "tenant_id", "cancelled_at"),
 )
 
 customer = Table(

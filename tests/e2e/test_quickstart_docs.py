@@ -1,4 +1,4 @@
-"""What docs/sending-sales.md tells people to paste works word for word."""
+"""What docs/sending-sales.md, docs/time-travel.md and README.md tell people to paste works word for word."""
 
 import asyncio
 import json
@@ -60,9 +60,9 @@ class QuickStart:
     variables: dict[str, str]
 
 
-def blocks(language: str) -> list[str]:
-    """The page's blocks in one language."""
-    return [code for found, code in BLOCK.findall(PAGE.read_text(encoding="utf-8")) if found == language]
+def blocks(language: str, page: Path = PAGE) -> list[str]:
+    """A page's blocks in one language."""
+    return [code for found, code in BLOCK.findall(page.read_text(encoding="utf-8")) if found == language]
 
 
 def _program(folder: Path, name: str, text: str) -> None:
@@ -117,18 +117,26 @@ async def quick_start(installation: Installation, tmp_path_factory: pytest.TempP
 
 def test_the_page_has_the_blocks_that_are_tested_here() -> None:
     shell, python = blocks("sh"), blocks("python")
-    assert (len(shell), len(python)) == (7, 2)
+    assert (len(shell), len(python)) == (9, 2)
     assert "./iacrm up --detach" in shell[0]
     assert "kcat" in shell[-1]
 
 
 def test_the_shell_blocks_register_sell_return_cancel_and_send_a_batch(quick_start: QuickStart) -> None:
-    registered, sold, undone, key, batch, handed_on = quick_start.printed
+    registered, sold, asked, undone, before, key, batch, handed_on = quick_start.printed
     assert registered[0]["name"] == "Corner Shop"
     customer, distribution = sold
     assert (customer["customer_code"], customer["rfm"]["frequency"]) == ("C-1042", 1)
     assert customer["rfm"]["monetary"] == "74.80"
     assert distribution["customers"] == 1
+    (what_if,) = asked
+    assert (what_if["customers"], [each["customers"] for each in what_if["after"] if each["customers"]]) == (1, [1])
+    (then,) = before
+    assert (then["rfm"]["reference_date"], then["rfm"]["frequency"], then["rfm"]["monetary"]) == (
+        "2026-11-20",
+        1,
+        "74.80",
+    )
     assert [answer["sale_id"] for answer in undone] == ["T7-2026-001", "T7-2026-001"]
     assert all(answer["event_id"] for answer in undone)
     assert key == handed_on == []
@@ -136,6 +144,17 @@ def test_the_shell_blocks_register_sell_return_cancel_and_send_a_batch(quick_sta
     assert result["accepted"] == 1
     assert [bad["index"] for bad in result["rejected"]] == [1]
     assert result["rejected"][0]["errors"][0]["field"] == "lines.0.quantity"
+
+
+@pytest.mark.parametrize(("page", "answers"), [("README.md", 3), ("docs/time-travel.md", 4)])
+async def test_the_questions_about_the_past_and_other_settings_are_answered(
+    quick_start: QuickStart, tmp_path: Path, page: str, answers: int
+) -> None:
+    script = "\n".join(code for code in blocks("sh", ROOT / page) if "$BASE" in code)
+    printed = _json_values(await _bash(script, tmp_path, **quick_start.variables))
+    assert len(printed) == answers
+    assert [answer for answer in printed if "status" in answer] == []
+    assert [side for side in ("before", "after", "moves") if side not in printed[-1]] == []
 
 
 async def test_the_python_block_sends_a_sale_and_reads_the_customer(

@@ -1,5 +1,7 @@
 """Segments and cut-offs of a tenant, as the rfm worker computed them."""
 
+from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -13,6 +15,14 @@ _SEGMENTS = text(
     from rfm.customer where tenant_id = :tenant group by segment
     """
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentCount:
+    """Customers of a segment and their net revenue."""
+
+    customers: int
+    revenue: Decimal
 
 
 async def get_cutoffs(connection: AsyncConnection, tenant_id: UUID) -> Row[Any] | None:
