@@ -8,7 +8,13 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-_CUTOFFS = text("select * from rfm.cutoffs where tenant_id = :tenant")
+_CUTOFFS = text(
+    """
+    select c.*, r.cause as recompute_cause, r.step as recompute_step, r.done as recompute_done,
+        r.total as recompute_total, r.requested_at as recompute_requested_at
+    from rfm.cutoffs c left join rfm.recompute r using (tenant_id) where tenant_id = :tenant
+    """
+)
 _SEGMENTS = text(
     """
     select segment, count(*) as customers, sum(monetary) as revenue
@@ -26,7 +32,7 @@ class SegmentCount:
 
 
 async def get_cutoffs(connection: AsyncConnection, tenant_id: UUID) -> Row[Any] | None:
-    """Current cut-offs; None before the first were found."""
+    """Current cut-offs, and how far a recomputation of the tenant is; None before the first were found."""
     return (await connection.execute(_CUTOFFS, {"tenant": tenant_id})).one_or_none()
 
 

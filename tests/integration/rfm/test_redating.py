@@ -5,8 +5,11 @@ import random
 
 import pytest
 
+from services.api_gateway.repository.rfm import get_cutoffs
+from services.api_gateway.views.rfm import recomputing_of
 from services.rfm_worker.domain.facts import Item
 from services.rfm_worker.repository import redating
+from shared.db.engine import transaction
 from tests.integration.rfm.conftest import Rfm
 from tests.support import rfm_items as make
 
@@ -77,6 +80,10 @@ async def test_progress_can_be_read_and_a_second_change_starts_again(rfm: Rfm, m
     assert await rfm.scorer.score(t)
     (row,) = await rfm.query("select * from rfm.recompute_progress()")
     assert (row.cause, row.step, row.done, row.total) == ("settings", "days", 3, 8)
+    async with transaction(rfm.engine) as connection:
+        said = recomputing_of(await get_cutoffs(connection, t))
+    assert said is not None
+    assert (said.step, said.done, said.total) == ("days", 3, 8)
     await rfm.apply(make.tenant(t, 2, timezone="UTC"))
     (row,) = await rfm.query("select * from rfm.recompute_progress()")
     assert (row.step, row.done, row.total) == ("days", 0, 0)
