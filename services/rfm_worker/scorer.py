@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from services.rfm_worker.repository.locks import SCORER, key_of
+from services.rfm_worker.repository.locks import SCORER, key_of, share_tables
 from services.rfm_worker.repository.scoring import (
     chunks,
     close_requests,
@@ -162,5 +162,6 @@ async def _alone(engine: AsyncEngine, tenant_id: UUID) -> AsyncIterator[bool]:
 async def _try_lock(connection: AsyncConnection, tenant_id: UUID) -> bool:
     raw = await driver_connection(connection)
     await raw.execute("set local idle_in_transaction_session_timeout = 0")
+    await share_tables(raw)
     locked: bool = await raw.fetchval("select pg_try_advisory_xact_lock($1, $2)", SCORER, key_of(tenant_id))
     return locked

@@ -231,3 +231,11 @@ erasure = Table(
 )
 
 TENANT_TABLES = tuple(table.name for table in metadata.sorted_tables if "tenant_id" in table.c)
+
+REBUILT_TABLES = (
+    "tenant", "sale", "sale_return", "sale_cancellation", "erasure", "customer", "customer_product", "product", "day",
+    "cutoffs",
+)  # fmt: skip
+"""What follows from the events alone: a rebuild fills them anew and puts them in the place of the old ones."""
+KEPT_TABLES = ("segment_change", "score_request", "outbox", "applied_offset")
+"""What a rebuild leaves as it is: what was told, what is still to be done, and how far the worker has come."""

@@ -1,7 +1,7 @@
 """Engine and transaction edge. Repositories receive a connection and never commit."""
 
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -22,6 +22,7 @@ def create_engine(
     schema: str = "public",
     pool_size: int = 5,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+    options: Mapping[str, str] | None = None,
 ) -> AsyncEngine:
     """An engine for one process, made in its composition root.
 
@@ -31,6 +32,7 @@ def create_engine(
         schema: where names without one are looked up; a worker names its own, and a rebuild a shadow of it.
         pool_size: connections kept open; as many again may be opened for a moment.
         statement_timeout_s: seconds after which the server cancels a statement.
+        options: further settings of each session, `role` for instance.
     """
     return create_async_engine(
         url,
@@ -47,6 +49,7 @@ def create_engine(
                 "idle_in_transaction_session_timeout": "60000",
                 "timezone": "UTC",
                 "search_path": schema,
+                **(options or {}),
             },
         },
     )

@@ -22,7 +22,7 @@ from services.rfm_worker.domain.facts import (
 from services.rfm_worker.domain.scores import Standing, standing
 from services.rfm_worker.repository import people, products
 from services.rfm_worker.repository.aggregates import add_customers, add_the_rest
-from services.rfm_worker.repository.erasures import Buyers, erase, load_buyers
+from services.rfm_worker.repository.erasures import Buyers, Pseudonyms, erase, load_buyers
 from services.rfm_worker.repository.ledger import insert_new
 from services.rfm_worker.repository.locks import lock_returns, lock_tenants
 from services.rfm_worker.repository.orders import Hashes, sales_of_returns
@@ -93,7 +93,12 @@ def _earliest(kept: dict[Key, F], key: Key, fact: F) -> None:
 class BatchWriter:
     """Applies batches. It keeps nothing between them but hashes."""
 
-    def __init__(self, erasure_secret: str) -> None:
+    def __init__(self, erasure_secret: str, pseudonyms: Pseudonyms | None = None) -> None:
+        """Args:
+        erasure_secret: key of the hashes by which erasures name people.
+        pseudonyms: names of erasures that are known already; none outside of a rebuild.
+        """
+        self._pseudonyms = pseudonyms or Pseudonyms()
         self._hashes: Hashes = lru_cache(REMEMBERED_HASHES)(lambda key: customer_hash(erasure_secret, *key))
 
     async def apply(self, connection: AsyncConnection, items: Sequence[Item], now: datetime) -> set[UUID]:
@@ -116,7 +121,8 @@ class BatchWriter:
         _refuse_currencies(items, tenants)
         if any(tenants[change.tenant_id].erased for change in batch.tenants):
             batch = Batch.of(item for item in items if not tenants[item.tenant_id].erased)
-        touched = await _Application(connection, raw, batch, tenants, self._hashes).run(now)
+        application = _Application(connection, raw, batch, tenants, hashes=self._hashes, pseudonyms=self._pseudonyms)
+        touched = await application.run(now)
         for tenant_id in sorted(rescored):
             await score_now(connection, tenants[tenant_id], "settings", now)
         if touched:
@@ -146,10 +152,17 @@ class _Application:
     """The steps of one batch, in the order of their locks."""
 
     def __init__(
-        self, connection: AsyncConnection, raw: Raw, batch: Batch, tenants: dict[UUID, Tenant], hashes: Hashes
+        self,
+        connection: AsyncConnection,
+        raw: Raw,
+        batch: Batch,
+        tenants: dict[UUID, Tenant],
+        *,
+        hashes: Hashes,
+        pseudonyms: Pseudonyms,
     ) -> None:
         self.connection, self.raw, self.batch = connection, raw, batch
-        self.tenants, self.hashes = tenants, hashes
+        self.tenants, self.hashes, self.pseudonyms = tenants, hashes, pseudonyms
         self.causes: dict[CustomerKey, Cause] = {}
 
     async def run(self, now: datetime) -> set[UUID]:
@@ -157,7 +170,7 @@ class _Application:
         batch, raw = self.batch, self.raw
         rebuilt: list[str] = []
         if batch.erasures:
-            rebuilt, returning = await erase(raw, batch.erasures, self.hashes)
+            rebuilt, returning = await erase(raw, batch.erasures, self.hashes, self.pseudonyms)
             self.causes = dict.fromkeys(returning, ("erasure", None))
         buyers = await self._buyers()
         settled = await self._facts(buyers, rebuilt)
@@ -180,7 +193,7 @@ class _Application:
         for sale in batch.sales.values():
             if sale.body.customer_code is not None:
                 named.add((sale.tenant_id, sale.body.customer_code))
-        return await load_buyers(self.raw, named, self.hashes)
+        return await load_buyers(self.raw, named, self.hashes, self.pseudonyms)
 
     async def _facts(self, buyers: Buyers, rebuilt: list[str]) -> Settled:
         """Stages and inserts the sales, settles what the ledger knew already."""

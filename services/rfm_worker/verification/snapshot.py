@@ -7,16 +7,15 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 import polars as pl
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.rfm_worker.repository.locks import share_tables
 from services.rfm_worker.repository.raw import Raw
 from shared.db.engine import driver_connection
 
 CONNECTIONS = 2
 """More would only wait for processors: the servers that this runs on beside its database have few."""
 Types = Mapping[str, pl.DataType | type[pl.DataType]]
-
-_MODE = "set transaction isolation level repeatable read read only"
 
 
 class Snapshot:
@@ -47,28 +46,26 @@ class Snapshot:
 
 @asynccontextmanager
 async def snapshot(engine: AsyncEngine, connections: int = CONNECTIONS) -> AsyncIterator[Snapshot]:
-    """Opens transactions that share the snapshot of the first one."""
+    """Opens transactions that share the snapshot of the first one, and one more that keeps a rebuild from swapping."""
     async with AsyncExitStack() as opened:
+        # Before the first snapshot is taken: one that is older than a swap would see half of the new tables.
+        await share_tables(await opened.enter_async_context(_transaction(engine, "read committed")))
         first = await opened.enter_async_context(_transaction(engine))
-        raws = [await _prepared(first)]
-        shared = await raws[0].fetchval("select pg_export_snapshot()")
-        for _ in range(connections - 1):
-            other = await opened.enter_async_context(_transaction(engine))
-            await other.execute(text(f"set transaction snapshot '{shared}'"))
-            raws.append(await _prepared(other))
-        yield Snapshot(raws)
+        shared = await first.fetchval("select pg_export_snapshot()")
+        others = [await opened.enter_async_context(_transaction(engine, shared=shared)) for _ in range(connections - 1)]
+        yield Snapshot([first, *others])
 
 
 @asynccontextmanager
-async def _transaction(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
+async def _transaction(
+    engine: AsyncEngine, isolation: str = "repeatable read", *, shared: str | None = None
+) -> AsyncIterator[Raw]:
     async with engine.connect() as connection, connection.begin():
-        await connection.execute(text(_MODE))
-        yield connection
-
-
-async def _prepared(connection: AsyncConnection) -> Raw:
-    raw = await driver_connection(connection)
-    # Nothing here is a query of many rows of the same plan; and a connection waits while the frames are computed.
-    await raw.execute("set local jit = off")
-    await raw.execute("set local idle_in_transaction_session_timeout = 0")
-    return raw
+        await connection.execute(text(f"set transaction isolation level {isolation} read only"))
+        raw = await driver_connection(connection)
+        if shared is not None:
+            await raw.execute(f"set transaction snapshot '{shared}'")
+        # Nothing here is a query of many rows of the same plan; and a connection waits while the frames are computed.
+        await raw.execute("set local jit = off")
+        await raw.execute("set local idle_in_transaction_session_timeout = 0")
+        yield raw
