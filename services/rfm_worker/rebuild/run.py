@@ -11,6 +11,7 @@ from uuid import UUID
 
 import asyncpg
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.rfm_worker.rebuild.errors import NoSuchTenantError, RebuildError
@@ -124,11 +125,20 @@ def _engine(admin_url: str, schema: str) -> AsyncEngine:
 
 @asynccontextmanager
 async def _alone(live: AsyncEngine) -> AsyncIterator[None]:
-    async with transaction(live) as connection:
-        raw = await driver_connection(connection)
-        if not await raw.fetchval("select pg_try_advisory_xact_lock($1)", _REBUILDER):
+    try:
+        connection = await live.connect()
+    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError, DBAPIError) as error:
+        raise RebuildError(f"The role of this address may not act as {OWNER}, or not log in: {error}") from error
+    except (OSError, TimeoutError) as error:
+        raise RebuildError(f"The database does not answer ({type(error).__name__}).") from error
+    try:
+        await connection.begin()
+        # Held by a transaction without a snapshot: it keeps nothing from being vacuumed.
+        if not await connection.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": _REBUILDER}):
             raise RebuildError("Another rebuild is running.")
         yield
+    finally:
+        await connection.close()
 
 
 class _Rebuild:

@@ -123,7 +123,7 @@ class BatchWriter:
             batch = Batch.of(item for item in items if not tenants[item.tenant_id].erased)
         application = _Application(connection, raw, batch, tenants, hashes=self._hashes, pseudonyms=self._pseudonyms)
         touched = await application.run(now)
-        for tenant_id in sorted(rescored):
+        for tenant_id in sorted(tenant for tenant in rescored if not tenants[tenant].erased):
             await score_now(connection, tenants[tenant_id], "settings", now)
         if touched:
             await request_scores(raw, sorted(touched))
