@@ -122,7 +122,7 @@ def run_tests(
 @app.command(context_settings=_PASS_ON, epilog="Example: ./iacrm bench worker --runs 3")
 def bench(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="gateway, worker or freshness; else all in turn.")] = None,
+    name: Annotated[str | None, typer.Argument(help="gateway, worker, freshness or rebuild; else all in turn.")] = None,
 ) -> None:
     """Measure speed against a baseline of the same run; further arguments go to the benchmark."""
     from cli.bench import run
