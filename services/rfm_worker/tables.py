@@ -275,3 +275,13 @@ erasure = Table(
 )
 
 TENANT_TABLES = tuple(table.name for table in metadata.sorted_tables if "tenant_id" in table.c)
+
+REBUILT_TABLES = (
+    "tenant", "sale", "sale_return", "sale_cancellation", "erasure", "customer", "customer_product", "product", "day",
+    "cutoffs", "quantile_mark", "recompute",
+)  # fmt: skip
+"""What follows from the events alone: a rebuild fills them anew and puts them in the place of the old ones."""
+EMPTIED_TABLES = ("score_request",)
+"""What a rebuild has done with: everybody is scored by it."""
+KEPT_TABLES = ("segment_change", "outbox", "applied_offset")
+"""What a rebuild leaves as it is: what was told and is to be told, and how far the worker has come."""

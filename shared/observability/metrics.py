@@ -87,6 +87,14 @@ OUTBOX_LEADER = Gauge("iacrm_outbox_leader", "1 while this process relays the sc
 # --- rfm worker
 CUTOFF_SECONDS = Histogram("iacrm_cutoff_seconds", "Seconds to find the cut-offs of one tenant.", buckets=FAST)
 SEGMENT_CHANGES = Counter("iacrm_segment_changes_total", "Customers that changed their segment.", ["segment"])
+VERIFICATIONS = Counter(
+    "iacrm_verifications_total", "Comparisons of the tables with the ledger (all or a sample).", ["scope", "outcome"]
+)
+VERIFICATION_DIFFERENCES = Gauge(
+    "iacrm_verification_differences", "Differences that the last verification found.", ["scope"]
+)
+VERIFICATION_SECONDS = Histogram("iacrm_verification_seconds", "Seconds of a verification.", ["scope"], buckets=SLOW)
+LAST_VERIFIED = Gauge("iacrm_last_verified_timestamp_seconds", "When a verification last came to its end.", ["scope"])
 
 
 def asgi_app() -> Any:
