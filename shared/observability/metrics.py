@@ -88,6 +88,17 @@ OUTBOX_LEADER = Gauge("iacrm_outbox_leader", "1 while this process relays the sc
 CUTOFF_SECONDS = Histogram("iacrm_cutoff_seconds", "Seconds to find the cut-offs of one tenant.", buckets=FAST)
 SEGMENT_CHANGES = Counter("iacrm_segment_changes_total", "Customers that changed their segment.", ["segment"])
 
+# --- rfm worker: background jobs
+JOB_RUNS = Counter("iacrm_job_runs_total", "Runs of background jobs, one tenant each, by outcome.", ["job", "outcome"])
+JOB_SECONDS = Histogram("iacrm_job_seconds", "Seconds of a background job's run for one tenant.", ["job"], buckets=SLOW)
+JOB_LAST_RUN = Gauge(
+    "iacrm_job_last_run_timestamp_seconds", "When a background job last ended for any tenant.", ["job"]
+)
+JOB_TENANTS = Gauge("iacrm_job_tenants", "Tenants by the outcome of a job's last run for them.", ["job", "outcome"])
+SELF_CHECK_DIFFERENCES = Gauge(
+    "iacrm_self_check_differences", "Differences that the last nightly self-check found, over all tenants."
+)
+
 
 def asgi_app() -> Any:
     """The ASGI application that answers GET /metrics in the Prometheus text format."""

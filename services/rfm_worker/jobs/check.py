@@ -1,0 +1,49 @@
+"""`python -m services.rfm_worker.jobs.check <tenant_id> <customers>`: prints counts of a verification as JSON.
+
+Differences are no failure of this process: it ends with code 0 whenever it has an answer.
+"""
+
+import asyncio
+import json
+import os
+import sys
+from typing import Any
+from uuid import UUID
+
+from services.rfm_worker.jobs.settings import RfmJobsSettings
+from services.rfm_worker.tables import SCHEMA
+from shared.db.engine import create_engine
+
+NICENESS = 10
+
+
+async def verify_some(settings: RfmJobsSettings, tenant_id: UUID, customers: int) -> dict[str, Any]:
+    """Counts of one tenant's verification.
+
+    Args:
+        customers: how many to look at; the verification looks at every one, which includes them.
+    """
+    try:
+        from services.rfm_worker.verification.run import verify
+    except ImportError:
+        return {"available": False}
+    engine = create_engine(
+        settings.database_url.get_secret_value(), application_name="self_check", schema=SCHEMA, pool_size=1,
+        statement_timeout_s=600,
+    )  # fmt: skip
+    try:
+        report = await verify(engine, tenant_id)
+    finally:
+        await engine.dispose()
+    return {"available": True, "differences": report.found, "rows": report.compared}
+
+
+def main() -> None:
+    """Verifies the database of `IACRM_DATABASE_URL`."""
+    os.nice(NICENESS)
+    tenant_id, customers = UUID(sys.argv[1]), int(sys.argv[2])
+    sys.stdout.write(json.dumps(asyncio.run(verify_some(RfmJobsSettings(), tenant_id, customers))))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The job `lifetime_value`: reads a tenant's order days, lets the models judge them, stores what they say."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from sqlalchemy import text
+
+from services.rfm_worker.jobs.registry import Context, Outcome
+from services.rfm_worker.repository import lifetime as repository
+from services.rfm_worker.repository.lifetime import ModelRow, Span
+from shared.db.engine import driver_connection, transaction
+
+if TYPE_CHECKING:
+    from services.rfm_worker.lifetime.assess import Assessment, Rules, Values
+
+ATTEMPTS = 5
+"""An erasure between reading and storing starts a run anew; so many in a row leave it to the next hour."""
+
+
+class KeepsChangingError(Exception):
+    """Every attempt met an erasure."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    seen: Span
+    held_out: int
+    codes: list[str]
+    figures: list[tuple[float, ...]]
+
+
+async def compute_lifetime_values(context: Context, tenant_id: UUID) -> Outcome:
+    """Fits, judges and stores. The outcome is `ok`, `not_enough_data`, or `gone` for an erased tenant.
+
+    Raises:
+        KeepsChangingError: erasures came in faster than a run takes.
+    """
+    from services.rfm_worker.lifetime.assess import Rules
+
+    settings = context.settings
+    rules = Rules(settings.lifetime_horizon_days, settings.lifetime_least_days, settings.lifetime_least_buyers)
+    for _ in range(ATTEMPTS):
+        read = await _read(context, tenant_id, rules)
+        if read is None:
+            return Outcome("gone")
+        found = await asyncio.to_thread(_assess, read, rules, context)
+        row = _model_row(found, len(read.codes), rules)
+        if await _store(context, tenant_id, read, found.values, row):
+            return Outcome(row.status, {"reason": row.reason, "customers": row.customers})
+    raise KeepsChangingError
+
+
+async def _read(context: Context, tenant_id: UUID, rules: "Rules") -> _Read | None:
+    from services.rfm_worker.lifetime.assess import held_out_days
+
+    async with context.engine.connect() as connection, connection.begin():
+        await connection.execute(text("set transaction isolation level repeatable read read only"))
+        raw = await driver_connection(connection)
+        seen = await repository.span(raw, tenant_id, context.now())
+        if seen is None:
+            return None
+        held_out = held_out_days(seen.history_days, rules)
+        codes, figures = await repository.order_days(raw, tenant_id, seen, held_out)
+        return _Read(seen, held_out, codes, figures)
+
+
+def _assess(read: _Read, rules: "Rules", context: Context) -> "Assessment":
+    """In a thread: none of this may hold up the event loop."""
+    import numpy as np
+
+    from services.rfm_worker.lifetime.assess import assess
+    from services.rfm_worker.lifetime.history import Histories
+    from services.rfm_worker.lifetime.holdout import Split
+
+    table = np.array(read.figures, dtype=np.float64).reshape(-1, repository.FIGURES)
+    early = table[table[:, 4] > 0]
+    split = Split(
+        Histories(early[:, 4] - 1, early[:, 5], early[:, 1] - read.held_out, early[:, 6]), read.held_out,
+        early[:, 0] - early[:, 4], early[:, 3] - early[:, 6], early[:, 7], early[:, 8],
+    )  # fmt: skip
+    histories = Histories(table[:, 0] - 1, table[:, 2], table[:, 1], table[:, 3])
+    return assess(histories, split, read.seen.history_days, rules, context.check)
+
+
+def _model_row(found: "Assessment", customers: int, rules: "Rules") -> ModelRow:
+    from services.rfm_worker.lifetime.summary import deciles
+
+    values = found.values
+    return ModelRow(
+        status="ok" if values is not None else "not_enough_data",
+        reason=found.reason.value if found.reason is not None else None,
+        customers=customers,
+        horizon_days=rules.horizon_days,
+        expected_orders=float(values.forecast.orders.sum()) if values is not None else None,
+        expected_value=float(values.forecast.value.sum()) if values is not None else None,
+        dependence=found.dependence,
+        parameters=found.model.parameters() if found.model is not None else None,
+        holdout=asdict(found.holdout) if found.holdout is not None else None,
+        deciles=[asdict(group) for group in deciles(values)] if values is not None else None,
+    )
+
+
+async def _store(context: Context, tenant_id: UUID, read: _Read, values: "Values | None", row: ModelRow) -> bool:
+    columns = _columns(values) if values is not None else []
+    for start in range(0, len(read.codes) if columns else 0, repository.WRITE_ROWS):
+        part = slice(start, start + repository.WRITE_ROWS)
+        async with transaction(context.engine) as connection:
+            raw = await driver_connection(connection)
+            numbers = [column[part].tolist() for column in columns]
+            if not await repository.store_values(raw, tenant_id, read.seen, read.codes[part], numbers):
+                return False
+    async with transaction(context.engine) as connection:
+        return await repository.store_model(await driver_connection(connection), tenant_id, read.seen, row)
+
+
+def _columns(values: "Values") -> Sequence[Any]:
+    forecast = values.forecast
+    return (forecast.alive, forecast.orders, forecast.value, values.low, values.high)
