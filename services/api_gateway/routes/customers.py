@@ -285,7 +285,8 @@ async def _read_one(services: Services, caller: Caller, code: str) -> Customer:
         if row is None:
             raise not_found("customer")
         profile = await repository.get_profile(connection, caller.tenant_id, code)
-    return customer_of(row, profile)
+        lifetime = await repository.get_lifetime(connection, caller.tenant_id, code)
+    return customer_of(row, profile, lifetime)
 
 
 def _writer(request: Request, caller: Caller, services: Services) -> MasterWriter:

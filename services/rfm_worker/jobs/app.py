@@ -2,22 +2,24 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
-from starlette.routing import Mount
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
 from services.rfm_worker.jobs.registry import jobs_of
 from services.rfm_worker.jobs.runner import STUCK_AFTER_S, Runner
 from services.rfm_worker.jobs.settings import RfmJobsSettings
 from services.rfm_worker.tables import SCHEMA
 from shared.db.engine import create_engine, transaction
-from shared.observability import metrics
-from shared.observability.health import Health
+from shared.observability.health import Health, Report
 
 SERVICE = "rfm_jobs"
 STATEMENT_TIMEOUT_S = 600.0
@@ -62,13 +64,25 @@ def build(settings: RfmJobsSettings) -> JobsProcess:
 
     asgi = Starlette(
         routes=[
-            Mount("/health/live", health.asgi_live()),
-            Mount("/health/ready", health.asgi_ready()),
-            Mount("/metrics", metrics.asgi_app()),
+            Route("/health/live", _answering(health.live)),
+            Route("/health/ready", _answering(health.ready)),
+            Route("/metrics", _metrics),
         ],
         lifespan=lifespan,
     )
     return JobsProcess(engine, runner, health, asgi)
+
+
+def _answering(question: Callable[[], Awaitable[Report]]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(_request: Request) -> Response:
+        report = await question()
+        return JSONResponse(report.to_dict(), report.status_code, {"cache-control": "no-store"})
+
+    return answer
+
+
+async def _metrics(_request: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _health(engine: AsyncEngine, runner: Runner) -> Health:

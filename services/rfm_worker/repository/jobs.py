@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from services.rfm_worker.repository.locks import JOB, key_of
+from services.rfm_worker.repository.locks import key_of
 from services.rfm_worker.repository.raw import Raw, Rows
 
 FAILED = "failed"
+JOB = 21
+"""First half of the advisory lock's key, beside those of `locks`. It is only ever tried, so it cannot deadlock."""
 # The night that counts is the newest one, or for a job of every n days the one n - 1 days before it.
 _DUE = """
 select t.tenant_id
