@@ -10,9 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.rfm_worker.jobs.settings import RfmJobsSettings
 
-NEVER = 1e9
-"""Growth that no tenant reaches: the job runs at night only."""
-
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -39,13 +36,13 @@ class Job:
 
     Attributes:
         every_days: nights between two runs.
-        growth: share of new orders after which it runs before its night.
+        growth: share of new orders after which it runs before its night; None: it runs at night only, also at first.
         run: does it for one tenant; raises when it fails.
     """
 
     name: str
     every_days: int
-    growth: float
+    growth: float | None
     run: Callable[[Context, UUID], Awaitable[Outcome]]
 
 
@@ -56,5 +53,5 @@ def jobs_of(settings: RfmJobsSettings) -> Sequence[Job]:
 
     return (
         Job("lifetime_value", settings.lifetime_every_days, settings.lifetime_growth, compute_lifetime_values),
-        Job("self_check", 1, NEVER, check_tenant),
+        Job("self_check", 1, None, check_tenant),
     )

@@ -90,7 +90,10 @@ class Runner:
         """Runs everything that is due now."""
         for job in self._jobs:
             async with transaction(self._engine) as connection:
-                tenants = await self._due(await driver_connection(connection), job)
+                raw = await driver_connection(connection)
+                if job.growth is None:
+                    await repository.await_night(raw, job.name, self._now())
+                tenants = await self._due(raw, job)
             for tenant_id in tenants:
                 self.progress.beat()
                 await self.run(job, tenant_id)

@@ -16,7 +16,7 @@ class RfmJobsSettings(CommonSettings):
         0.2, ge=0.01, le=100, description="share of orders by which a tenant must have grown to be fitted before night"
     )
     lifetime_pause_s: float = Field(
-        300.0, ge=1, le=86_400, description="least seconds between two fits of one tenant for that reason"
+        60.0, ge=1, le=86_400, description="least seconds between two fits of one tenant for that reason"
     )
     lifetime_horizon_days: int = Field(365, ge=30, le=1825, description="days ahead that a lifetime value covers")
     lifetime_least_days: int = Field(

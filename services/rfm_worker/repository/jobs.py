@@ -39,6 +39,14 @@ from tenant t where t.tenant_id = $1 and t.status <> 'erased'
 on conflict (tenant_id, job) do update set finished_at = excluded.finished_at, seconds = excluded.seconds,
     outcome = excluded.outcome, orders = excluded.orders, figures = excluded.figures
 """
+_AWAIT_NIGHT = """
+insert into job_run (tenant_id, job, finished_at, seconds, outcome, orders, figures)
+select t.tenant_id, $1, $2, 0, 'waiting', 0, '{}' from tenant t
+where t.status <> 'erased' and not exists (select from job_run j where j.tenant_id = t.tenant_id and j.job = $1)
+    and exists (select from day d where d.tenant_id = t.tenant_id and d.orders > 0)
+order by t.tenant_id
+on conflict do nothing
+"""
 _SUMMARY = """
 select job, outcome, count(*) as tenants, max(finished_at) as last_run,
     coalesce(sum((figures ->> 'differences')::bigint), 0) as differences
@@ -48,7 +56,7 @@ from job_run group by job, outcome
 
 async def due(
     raw: Raw, job: str, now: datetime, *, night_hour: int, every_days: int, retry: timedelta,
-    growth: float, pause: timedelta, tenant_id: UUID | None = None,
+    growth: float | None, pause: timedelta, tenant_id: UUID | None = None,
 ) -> list[UUID]:  # fmt: skip
     """Tenants whose turn it is, who waited longest first.
 
@@ -57,12 +65,17 @@ async def due(
         night_hour: hour of the tenant's day after which a night's run is due.
         every_days: nights between two runs.
         retry: how long after a failure it is tried again.
-        growth: share by which the number of counting orders must have changed to be due before the night.
+        growth: share by which the number of counting orders must have changed to be due before the night; None: never.
         pause: least time between two runs for that reason.
         tenant_id: look at this tenant alone.
     """
     rows = await raw.fetch(_DUE, job, now, night_hour, every_days, retry, growth, pause, tenant_id)
     return [row["tenant_id"] for row in rows]
+
+
+async def await_night(raw: Raw, job: str, now: datetime) -> None:
+    """Notes tenants that the job has not met yet, as if it had run for them now: their next night is the first."""
+    await raw.execute(_AWAIT_NIGHT, job, now)
 
 
 async def try_lock(raw: Raw, job: str, tenant_id: UUID) -> bool:

@@ -3,12 +3,15 @@
 import os
 import random
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psutil
 import pytest
 
 from cli.ports import RANGE, is_free
+from services.rfm_worker.repository import jobs as repository
+from shared.db.engine import driver_connection, transaction
 from tests.integration.rfm.conftest import Rfm
 from tests.integration.rfm.test_lifetime_job import shop
 from tests.stack import ROOT, Database
@@ -40,16 +43,25 @@ async def start(database: Database, tmp_path: Path) -> AsyncIterator[Start]:
         process.kill()
 
 
+async def _due_shop(rfm: Rfm) -> None:
+    """A shop for which every job is due: the self-check has waited for its night, which is over."""
+    await shop(rfm)
+    await rfm.score()
+    async with transaction(rfm.engine) as connection:
+        raw = await driver_connection(connection)
+        await repository.await_night(raw, "self_check", datetime.now(UTC) - timedelta(days=2))
+
+
 async def _ran(rfm: Rfm, count: int = 2) -> None:
     async def enough() -> bool:
-        return len(await rfm.query("select 1 from rfm.job_run where tenant_id = :tenant")) >= count
+        done = "select 1 from rfm.job_run where tenant_id = :tenant and outcome <> 'waiting'"
+        return len(await rfm.query(done)) >= count
 
     await until(enough, seconds=60, what=f"{count} jobs have run")
 
 
 async def test_it_runs_what_is_due_shows_it_and_stops_when_asked(rfm: Rfm, start: Start) -> None:
-    await shop(rfm)
-    await rfm.score()
+    await _due_shop(rfm)
     process = start()
     await process.ready()
     assert await process.status("/health/live") == 200
@@ -71,8 +83,7 @@ async def test_it_runs_what_is_due_shows_it_and_stops_when_asked(rfm: Rfm, start
 async def test_a_killed_run_is_done_by_the_next_process_and_a_finished_one_is_not_repeated(
     rfm: Rfm, start: Start
 ) -> None:
-    await shop(rfm)
-    await rfm.score()
+    await _due_shop(rfm)
     first = start()
     await first.ready()
     first.kill()

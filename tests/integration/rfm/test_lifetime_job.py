@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from services.rfm_worker.jobs import lifetime as job
-from services.rfm_worker.jobs.registry import NEVER, Context, Job, Outcome, jobs_of
+from services.rfm_worker.jobs.registry import Context, Job, Outcome, jobs_of
 from services.rfm_worker.jobs.runner import Runner
 from services.rfm_worker.jobs.settings import RfmJobsSettings
 from services.rfm_worker.lifetime.model import Model
@@ -111,7 +111,9 @@ async def test_a_tenant_without_orders_is_left_alone(rfm: Rfm) -> None:
     assert not await rfm.query("select 1 from rfm.job_run where tenant_id = :tenant")
 
 
-async def _runs(rfm: Rfm, *moments: datetime, settings: RfmJobsSettings = SETTINGS, growth: float = 0.2) -> list[bool]:
+async def _runs(
+    rfm: Rfm, *moments: datetime, settings: RfmJobsSettings = SETTINGS, growth: float | None = 0.2
+) -> list[bool]:
     """Whether a job ran at each of these moments, one look after the other."""
     ran: list[UUID] = []
 
@@ -160,7 +162,14 @@ async def test_a_tenant_that_grew_does_not_wait_for_the_night(rfm: Rfm) -> None:
     await rfm.apply(make.sale(t, "u", "c", [("p", "1", "1")]))
     assert await _runs(rfm, noon + timedelta(seconds=59), noon + timedelta(hours=1)) == [False, True]
     await rfm.apply(*(make.sale(t, f"v{n}", "c", [("p", "1", "1")]) for n in range(50)))
-    assert await _runs(rfm, noon + timedelta(hours=2), growth=NEVER) == [False]
+    assert await _runs(rfm, noon + timedelta(hours=2), growth=None) == [False]
+
+
+async def test_a_job_of_the_night_meets_a_new_tenant_in_its_first_night(rfm: Rfm) -> None:
+    await rfm.apply(make.sale(rfm.tenant_id, "s", "c", [("p", "1", "1")]))
+    noon = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    found = await _runs(rfm, noon, noon + timedelta(hours=1), noon + timedelta(days=1), growth=None)
+    assert found == [False, False, True]
 
 
 async def test_a_failed_job_is_remembered_shown_and_tried_again_later(rfm: Rfm) -> None:
@@ -171,7 +180,7 @@ async def test_a_failed_job_is_remembered_shown_and_tried_again_later(rfm: Rfm) 
         tries.append(tenant_id)
         raise ZeroDivisionError
 
-    one = runner(rfm, Job("a_job", 1, NEVER, fails))
+    one = runner(rfm, Job("a_job", 1, 0.2, fails))
     rfm.clock.at = datetime(2026, 11, 24, 12, tzinfo=UTC)
     await one.look()
     await one.look()
@@ -196,7 +205,7 @@ async def test_two_processes_never_run_one_job_for_one_tenant_at_once(rfm: Rfm) 
         running -= 1
         return Outcome("ok")
 
-    one = Job("a_job", 1, NEVER, run)
+    one = Job("a_job", 1, 0.2, run)
     await asyncio.gather(*(runner(rfm, one).look() for _ in range(3)))
     assert (most, ran) == (1, 1)
 
@@ -313,12 +322,15 @@ async def test_the_self_check_counts_differences_and_names_nobody(
     await rfm.score()
     check = runner(rfm, jobs_of(SETTINGS)[1])
     await check.look()
+    assert [row.outcome for row in await rfm.query("select outcome from rfm.job_run")] == ["waiting"]
+    rfm.clock.at = datetime.now(UTC) + timedelta(days=1)
+    await check.look()
     (row,) = await rfm.query("select outcome, figures from rfm.job_run where tenant_id = :tenant")
     assert (row.outcome, row.figures["differences"]) == ("passed", 0)
     assert row.figures["rows"]["customer"] == 1
     async with transaction(rfm.engine) as connection:
         await (await driver_connection(connection)).execute("update customer set monetary = monetary + 1")
-    rfm.clock.at = datetime.now(UTC) + timedelta(days=1)
+    rfm.clock.at += timedelta(days=1)
     await check.look()
     (row,) = await rfm.query("select outcome, figures from rfm.job_run where tenant_id = :tenant")
     assert row.outcome == "differences"
