@@ -3,18 +3,19 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from sqlalchemy import text
 
 from services.rfm_worker.jobs.registry import Context, Outcome
+from services.rfm_worker.lifetime.rules import Rules
 from services.rfm_worker.repository import lifetime as repository
 from services.rfm_worker.repository.lifetime import ModelRow, Span
 from shared.db.engine import driver_connection, transaction
 
 if TYPE_CHECKING:
-    from services.rfm_worker.lifetime.assess import Assessment, Rules, Values
+    from services.rfm_worker.lifetime.assess import Assessment
 
 ATTEMPTS = 5
 """An erasure between reading and storing starts a run anew; so many in a row leave it to the next hour."""
@@ -32,43 +33,45 @@ class _Read:
     figures: list[tuple[float, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    row: ModelRow
+    columns: Sequence[Sequence[float]]
+    """Empty without values."""
+
+
 async def compute_lifetime_values(context: Context, tenant_id: UUID) -> Outcome:
     """Fits, judges and stores. The outcome is `ok`, `not_enough_data`, or `gone` for an erased tenant.
 
     Raises:
         KeepsChangingError: erasures came in faster than a run takes.
     """
-    from services.rfm_worker.lifetime.assess import Rules
-
     settings = context.settings
     rules = Rules(settings.lifetime_horizon_days, settings.lifetime_least_days, settings.lifetime_least_buyers)
     for _ in range(ATTEMPTS):
         read = await _read(context, tenant_id, rules)
         if read is None:
             return Outcome("gone")
-        found = await asyncio.to_thread(_assess, read, rules, context)
-        row = _model_row(found, len(read.codes), rules)
-        if await _store(context, tenant_id, read, found.values, row):
-            return Outcome(row.status, {"reason": row.reason, "customers": row.customers})
+        found = await asyncio.to_thread(_compute, read, rules, context)
+        if await _store(context, tenant_id, read, found):
+            return Outcome(found.row.status, {"reason": found.row.reason, "customers": found.row.customers})
     raise KeepsChangingError
 
 
-async def _read(context: Context, tenant_id: UUID, rules: "Rules") -> _Read | None:
-    from services.rfm_worker.lifetime.assess import held_out_days
-
+async def _read(context: Context, tenant_id: UUID, rules: Rules) -> _Read | None:
     async with context.engine.connect() as connection, connection.begin():
         await connection.execute(text("set transaction isolation level repeatable read read only"))
         raw = await driver_connection(connection)
         seen = await repository.span(raw, tenant_id, context.now())
         if seen is None:
             return None
-        held_out = held_out_days(seen.history_days, rules)
+        held_out = rules.held_out_days(seen.history_days)
         codes, figures = await repository.order_days(raw, tenant_id, seen, held_out)
         return _Read(seen, held_out, codes, figures)
 
 
-def _assess(read: _Read, rules: "Rules", context: Context) -> "Assessment":
-    """In a thread: none of this may hold up the event loop."""
+def _compute(read: _Read, rules: Rules, context: Context) -> _Found:
+    """In a thread, with its imports: none of this may hold up the event loop."""
     import numpy as np
 
     from services.rfm_worker.lifetime.assess import assess
@@ -82,10 +85,17 @@ def _assess(read: _Read, rules: "Rules", context: Context) -> "Assessment":
         early[:, 0] - early[:, 4], early[:, 3] - early[:, 6], early[:, 7], early[:, 8],
     )  # fmt: skip
     histories = Histories(table[:, 0] - 1, table[:, 2], table[:, 1], table[:, 3])
-    return assess(histories, split, read.seen.history_days, rules, context.check)
+    assessment = assess(histories, split, read.seen.history_days, rules, context.check)
+    values = assessment.values
+    row = _model_row(assessment, len(read.codes), rules)
+    if values is None:
+        return _Found(row, [])
+    forecast = values.forecast
+    columns = (forecast.alive, forecast.orders, forecast.value, values.low, values.high)
+    return _Found(row, [column.tolist() for column in columns])
 
 
-def _model_row(found: "Assessment", customers: int, rules: "Rules") -> ModelRow:
+def _model_row(found: "Assessment", customers: int, rules: Rules) -> ModelRow:
     from services.rfm_worker.lifetime.summary import deciles
 
     values = found.values
@@ -103,19 +113,14 @@ def _model_row(found: "Assessment", customers: int, rules: "Rules") -> ModelRow:
     )
 
 
-async def _store(context: Context, tenant_id: UUID, read: _Read, values: "Values | None", row: ModelRow) -> bool:
-    columns = _columns(values) if values is not None else []
-    for start in range(0, len(read.codes) if columns else 0, repository.WRITE_ROWS):
+async def _store(context: Context, tenant_id: UUID, read: _Read, found: _Found) -> bool:
+    """False when an erasure has come between: what was read may describe somebody who is gone."""
+    for start in range(0, len(read.codes) if found.columns else 0, repository.WRITE_ROWS):
         part = slice(start, start + repository.WRITE_ROWS)
         async with transaction(context.engine) as connection:
             raw = await driver_connection(connection)
-            numbers = [column[part].tolist() for column in columns]
+            numbers = [column[part] for column in found.columns]
             if not await repository.store_values(raw, tenant_id, read.seen, read.codes[part], numbers):
                 return False
     async with transaction(context.engine) as connection:
-        return await repository.store_model(await driver_connection(connection), tenant_id, read.seen, row)
-
-
-def _columns(values: "Values") -> Sequence[Any]:
-    forecast = values.forecast
-    return (forecast.alive, forecast.orders, forecast.value, values.low, values.high)
+        return await repository.store_model(await driver_connection(connection), tenant_id, read.seen, found.row)

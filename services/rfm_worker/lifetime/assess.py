@@ -10,6 +10,7 @@ from services.rfm_worker.lifetime.gammagamma import dependence
 from services.rfm_worker.lifetime.history import Floats, Histories
 from services.rfm_worker.lifetime.holdout import INTERVAL, Holdout, Split, judge
 from services.rfm_worker.lifetime.model import Forecast, Model
+from services.rfm_worker.lifetime.rules import Rules
 
 MOST_DEPENDENCE = 0.4
 """Rank correlation of frequency and amount above which Gamma-Gamma does not apply."""
@@ -35,21 +36,6 @@ class Reason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
-    """When a tenant has enough data, and how far ahead the forecast reaches.
-
-    Attributes:
-        horizon_days: days that a value covers.
-        least_days: days of history below which nothing is said.
-        least_buyers: customers with orders on two days, also in the first part alone, below which nothing is said.
-    """
-
-    horizon_days: int = 365
-    least_days: int = 180
-    least_buyers: int = 100
-
-
-@dataclass(frozen=True, slots=True)
 class Values:
     """What is expected of each customer within the horizon, in the order of the histories, amounts in currency."""
 
@@ -67,11 +53,6 @@ class Assessment:
     dependence: float | None = None
     holdout: Holdout | None = None
     values: Values | None = None
-
-
-def held_out_days(history_days: int, rules: Rules) -> int:
-    """Days at the end of the history to hold out: half of it, at most the horizon."""
-    return min(history_days // 2, rules.horizon_days)
 
 
 def assess(histories: Histories, split: Split, history_days: int, rules: Rules, check: Check) -> Assessment:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from services.rfm_worker.lifetime import assess as module
-from services.rfm_worker.lifetime.assess import Assessment, Reason, Rules, assess, held_out_days
+from services.rfm_worker.lifetime.assess import Assessment, Reason, assess
 from services.rfm_worker.lifetime.fitting import NoConvergenceError
 from services.rfm_worker.lifetime.history import Histories
 from services.rfm_worker.lifetime.holdout import Split
 from services.rfm_worker.lifetime.model import Model
+from services.rfm_worker.lifetime.rules import Rules
 from services.rfm_worker.lifetime.summary import deciles
 from tests.support.lifetime_people import histories, people, split
 
@@ -138,4 +139,4 @@ def test_the_work_ends_when_it_is_asked_to(shop: tuple[Histories, Split]) -> Non
 
 
 def test_half_of_the_history_is_held_out_but_never_more_than_the_horizon() -> None:
-    assert [held_out_days(days, RULES) for days in (0, 181, 365, 3000)] == [0, 90, 182, 365]
+    assert [RULES.held_out_days(days) for days in (0, 181, 365, 3000)] == [0, 90, 182, 365]
