@@ -13,7 +13,7 @@ class RfmJobsSettings(CommonSettings):
     )
     lifetime_every_days: int = Field(1, ge=1, le=90, description="nights between two fits of the lifetime value")
     lifetime_growth: float = Field(
-        0.2, ge=0.01, le=100, description="share of orders by which a tenant must have grown to be fitted before night"
+        0.02, ge=0.001, le=100, description="share of orders that must have come (an import) to be fitted before night"
     )
     lifetime_pause_s: float = Field(
         60.0, ge=1, le=86_400, description="least seconds between two fits of one tenant for that reason"
