@@ -10,7 +10,7 @@ from services.rfm_worker.lifetime import assess as module
 from services.rfm_worker.lifetime.assess import Assessment, Reason, assess
 from services.rfm_worker.lifetime.fitting import NoConvergenceError
 from services.rfm_worker.lifetime.history import Histories
-from services.rfm_worker.lifetime.holdout import Split
+from services.rfm_worker.lifetime.holdout import Split, judge
 from services.rfm_worker.lifetime.model import Model
 from services.rfm_worker.lifetime.rules import Rules
 from services.rfm_worker.lifetime.summary import deciles
@@ -111,6 +111,19 @@ def test_a_model_that_a_naive_forecast_beats_is_refused(shop: tuple[Histories, S
     assert found.reason == Reason.WORSE_THAN_NAIVE
     assert found.holdout is not None
     assert found.holdout.baseline_name == "same_as_before"
+
+
+def test_habits_that_change_widen_the_interval_until_it_holds_what_it_promises(shop: tuple[Histories, Split]) -> None:
+    """Everybody brings up to five times more or less than by their habits; the model itself knows nothing of it."""
+    chance = np.random.default_rng(1)
+    factor = np.exp(chance.uniform(-1.6, 1.6, len(shop[1].value)))
+    changed = replace(shop[1], value=shop[1].value * factor)
+    model = Model.fit(shop[1].histories, nothing)
+    steady, found = judge(model, shop[1], nothing), judge(model, changed, nothing)
+    assert found.levels[0] < 0.1 <= steady.levels[0] + 0.03
+    assert found.levels[1] > 0.9 >= steady.levels[1] - 0.03
+    assert found.levels[1] > steady.levels[1]
+    assert found.coverage == pytest.approx(0.8, abs=0.06)
 
 
 def test_an_interval_that_misses_is_refused(shop: tuple[Histories, Split], monkeypatch: pytest.MonkeyPatch) -> None:
