@@ -42,7 +42,12 @@ def main() -> None:
     """Verifies the database of `IACRM_DATABASE_URL`."""
     os.nice(NICENESS)
     tenant_id, customers = UUID(sys.argv[1]), int(sys.argv[2])
-    sys.stdout.write(json.dumps(asyncio.run(verify_some(RfmJobsSettings(), tenant_id, customers))))
+    try:
+        answer = asyncio.run(verify_some(RfmJobsSettings(), tenant_id, customers))
+    except Exception as error:
+        # The text of a database error may quote a row.
+        answer = {"error": type(error).__name__}
+    sys.stdout.write(json.dumps(answer))
 
 
 if __name__ == "__main__":

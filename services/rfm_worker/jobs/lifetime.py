@@ -8,7 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from services.rfm_worker.jobs.registry import Context, Outcome
+from services.rfm_worker.jobs.job import Context, Outcome
 from services.rfm_worker.lifetime.rules import Rules
 from services.rfm_worker.repository import lifetime as repository
 from services.rfm_worker.repository.lifetime import ModelRow, Span
@@ -79,12 +79,14 @@ def _compute(read: _Read, rules: Rules, context: Context) -> _Found:
     from services.rfm_worker.lifetime.holdout import Split
 
     table = np.array(read.figures, dtype=np.float64).reshape(-1, repository.FIGURES)
-    early = table[table[:, 4] > 0]
+    visits, age, recency, spend, *_ = table.T.copy()
+    histories = Histories(visits - 1, recency, age, spend)
+    early = table[table[:, repository.EARLY_VISITS] > 0].T.copy()
+    visits, age, _, spend, early_visits, early_recency, early_spend, before_visits, before_spend = early
     split = Split(
-        Histories(early[:, 4] - 1, early[:, 5], early[:, 1] - read.held_out, early[:, 6]), read.held_out,
-        early[:, 0] - early[:, 4], early[:, 3] - early[:, 6], early[:, 7], early[:, 8],
+        Histories(early_visits - 1, early_recency, age - read.held_out, early_spend), read.held_out,
+        visits - early_visits, spend - early_spend, before_visits, before_spend,
     )  # fmt: skip
-    histories = Histories(table[:, 0] - 1, table[:, 2], table[:, 1], table[:, 3])
     assessment = assess(histories, split, read.seen.history_days, rules, context.check)
     values = assessment.values
     row = _model_row(assessment, len(read.codes), rules)

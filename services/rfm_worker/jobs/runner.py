@@ -13,7 +13,7 @@ from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.rfm_worker.jobs.registry import Context, Job, Outcome
+from services.rfm_worker.jobs.job import Context, Job, Outcome
 from services.rfm_worker.jobs.settings import RfmJobsSettings
 from services.rfm_worker.repository import jobs as repository
 from services.rfm_worker.repository.raw import Raw, Rows

@@ -12,8 +12,8 @@ from services.rfm_worker.repository.raw import Raw
 
 READ_ROWS, WRITE_ROWS = 5_000, 5_000
 """Customers fetched and stored at a time. While rows are stored, an erasure of the tenant has to wait for the part."""
-FIGURES = 9
-"""Per customer, in `order_days`."""
+FIGURES, EARLY_VISITS = 9, 4
+"""Figures per customer in `order_days`, and the place of the one that says whether there are early ones."""
 
 # A few sales with an impossible date must not make the history long: it begins when 1 % of the customers had come.
 _SPAN = """

@@ -10,7 +10,8 @@ from uuid import UUID
 import pytest
 
 from services.rfm_worker.jobs import lifetime as job
-from services.rfm_worker.jobs.registry import Context, Job, Outcome, jobs_of
+from services.rfm_worker.jobs.job import Context, Job, Outcome
+from services.rfm_worker.jobs.registry import jobs_of
 from services.rfm_worker.jobs.runner import Runner
 from services.rfm_worker.jobs.settings import RfmJobsSettings
 from services.rfm_worker.lifetime.model import Model
@@ -337,3 +338,16 @@ async def test_the_self_check_counts_differences_and_names_nobody(
     assert row.figures["differences"] > 0
     assert "ana-code" not in str(row.figures)
     assert metrics.SELF_CHECK_DIFFERENCES._value.get() == row.figures["differences"]
+
+
+async def test_a_self_check_that_cannot_be_made_failed_and_quotes_no_row(
+    rfm: Rfm, monkeypatch: pytest.MonkeyPatch, database: Any
+) -> None:
+    monkeypatch.setenv("IACRM_DATABASE_URL", database.rfm_url.replace("iacrm_test", "no_such_database"))
+    await rfm.apply(make.sale(rfm.tenant_id, "s", "c", [("p", "1", "3")]))
+    check = runner(rfm, jobs_of(SETTINGS)[1])
+    await check.look()
+    rfm.clock.at = datetime.now(UTC) + timedelta(days=1)
+    await check.look()
+    (row,) = await rfm.query("select outcome, figures from rfm.job_run where tenant_id = :tenant")
+    assert tuple(row) == ("failed", {"error": "CheckFailedError"})
