@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.api_gateway.context import context_of
 from services.api_gateway.errors import Problem, forbidden
 from services.api_gateway.freshness import Freshness
+from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.security.callers import Caller, Operator, Principal, Scope
 from services.api_gateway.security.keyring import ApiKeyring
@@ -17,6 +18,7 @@ from services.api_gateway.security.passwords import Passwords
 from services.api_gateway.security.tokens import AccessTokens
 from services.api_gateway.settings import GatewaySettings
 from services.api_gateway.tenant_cache import TenantCache
+from services.api_gateway.time_travel import Past
 from shared.messaging.producer import EventProducer
 from shared.observability.health import Health
 
@@ -40,6 +42,8 @@ class Services:
     tokens: AccessTokens
     passwords: Passwords
     login_limits: LoginLimits
+    large_reads: LargeReads
+    past: Past
     health: Health = field(default_factory=Health)
 
 

@@ -104,6 +104,7 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/rfm/distribution": Operation("own"),
     "GET /v1/rfm/cutoffs": Operation("own"),
     "GET /v1/analytics/lifetime-value": Operation("own"),
+    "POST /v1/rfm/what-if": Operation("own", {"method": "quintile"}),
 }
 TENANTED = [name for name, operation in OPERATIONS.items() if operation.kind not in ("public", "operator")]
 # Operations that make things of the intruder's own come last: afterwards its ids are no longer foreign.

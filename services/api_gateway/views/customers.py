@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, field_validator
 
 from services.api_gateway.problem_docs import OffendingField
-from services.api_gateway.views.lifetime import LifetimeValue, lifetime_of
+from services.api_gateway.views.lifetime import LifetimeValue
 from services.api_gateway.views.numbers import Amount, Number
 from shared.events.fields import Code, Note, Word
 from shared.events.payloads import Consent, Consents, CustomerFields, Payload, Segment
@@ -201,8 +201,8 @@ def summary_of(row: Any) -> CustomerSummary:
     )
 
 
-def customer_of(row: Any, profile: Any | None, lifetime: Any | None) -> Customer:
-    """One customer, from the joined row and, where there are such, the rows of `get_profile` and `get_lifetime`."""
+def customer_of(row: Any, profile: Any | None, lifetime: LifetimeValue) -> Customer:
+    """One customer, from the joined row, the row of `rfm.customer_profiles` where there is one, and the value."""
     return Customer(
         customer_code=row.customer_code,
         first_name=row.first_name,
@@ -219,7 +219,7 @@ def customer_of(row: Any, profile: Any | None, lifetime: Any | None) -> Customer
         created_at=row.created_at,
         updated_at=row.updated_at,
         rfm=rfm_of(row),
-        profile=_profile(profile, lifetime_of(lifetime, row.frequency or 0)),
+        profile=_profile(profile, lifetime),
     )
 
 

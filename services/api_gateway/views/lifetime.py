@@ -12,11 +12,11 @@ from services.api_gateway.views.numbers import Amount, Quantity
 INTERVAL = 0.8
 Status = Literal["ok", "not_enough_data"]
 Reason = Literal[
-    "not_computed_yet", "no_orders", "new_since_last_run", "too_little_history", "too_few_repeat_buyers",
-    "too_few_orders_lately", "no_convergence", "value_depends_on_frequency", "worse_than_naive", "biased",
-    "interval_misses",
+    "not_computed_yet", "no_orders", "new_since_last_run", "not_known_of_the_past", "too_little_history",
+    "too_few_repeat_buyers", "too_few_orders_lately", "no_convergence", "value_depends_on_frequency",
+    "worse_than_naive", "biased", "interval_misses",
 ]  # fmt: skip
-"""The first three are said of one customer, or before the first run; the others of the whole tenant."""
+"""The first four are said of one customer, or before the first run; the others of the whole tenant."""
 _CENT, _PART = Decimal("0.01"), 4
 
 
@@ -123,9 +123,9 @@ class LifetimeReport(BaseModel):
 def lifetime_of(row: Any | None, frequency: int) -> LifetimeValue:
     """One customer's value, from the row of `get_lifetime` and the number of counting orders that there are now."""
     if row is None:
-        return _without("no_orders" if frequency == 0 else "not_computed_yet", None)
+        return without_value("no_orders" if frequency == 0 else "not_computed_yet")
     if frequency == 0 or row.status != "ok" or row.computed_at is None:
-        return _without("no_orders" if frequency == 0 else row.reason or "new_since_last_run", row)
+        return without_value("no_orders" if frequency == 0 else row.reason or "new_since_last_run", row)
     return LifetimeValue(
         status="ok",
         reason=None,
@@ -141,7 +141,8 @@ def lifetime_of(row: Any | None, frequency: int) -> LifetimeValue:
     )
 
 
-def _without(reason: Reason, row: Any | None) -> LifetimeValue:
+def without_value(reason: Reason, row: Any | None = None) -> LifetimeValue:
+    """No value, and why; with the row of `get_lifetime` where the tenant has a model."""
     return LifetimeValue(
         status="not_enough_data",
         reason=reason,

@@ -1,7 +1,7 @@
 """Rows of the stage: a new sale, a place kept for one that has not come, an order before and after a change."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -37,7 +37,7 @@ class Buyer:
 
 NOBODY = Buyer(None, None, None)
 _NO_SALE = "\t".join([NULL] * 12)
-_NO_VALUES = "\t".join(["0", "0", "0", *[NULL] * 5])
+_NO_VALUES = "\t".join(["0", "0", "0", *[NULL] * 6])
 
 
 def sale_row(n: int, sale: Sale, buyer: Buyer) -> str:
@@ -53,7 +53,7 @@ def sale_row(n: int, sale: Sale, buyer: Buyer) -> str:
         sale.accepted[0].isoformat(), text(sale.accepted[1]), texts(body.products),
         texts_or_nulls(body.labels), numbers(body.quantities), numbers(body.unit_prices), numbers(body.discounts),
         numbers(body.amounts), document(body.metadata), "1" if net > 0 else "0", str(units), str(net),
-        str(spend_weight), str(units_weight), *parts,
+        str(spend_weight), str(units_weight), *parts, NULL,
     )) + "\n"  # fmt: skip
 
 
@@ -68,8 +68,14 @@ def place_row(n: int, key: SaleKey) -> str:
     return f"{head}\t{_NO_SALE}\t{_NO_VALUES}\n"
 
 
-def delta_row(sign: int, key: SaleKey, sold_at: datetime, buyer: Buyer, given: Contribution) -> str:
-    """The contribution of an order, added (sign 1) or taken away (sign -1). It has no number: it is no ledger row."""
+def delta_row(
+    sign: int, key: SaleKey, sold_at: datetime, buyer: Buyer, given: Contribution, *, day: date | None
+) -> str:
+    """The contribution of an order, added (sign 1) or taken away (sign -1). It has no number: it is no ledger row.
+
+    Args:
+        day: under which the ledger sums the order; None for a sale that is dated in this batch.
+    """
     spend_weight, units_weight = weights(sold_at)
     parts = given.parts
     return "\t".join((
@@ -77,4 +83,5 @@ def delta_row(sign: int, key: SaleKey, sold_at: datetime, buyer: Buyer, given: C
         binary(buyer.code_hash), moment(sold_at), *[NULL] * 11, "1" if given.counts else "0", str(given.units),
         str(given.net), str(spend_weight), str(units_weight), texts(list(parts)),
         numbers(str(part.units) for part in parts.values()), numbers(str(part.amount) for part in parts.values()),
+        NULL if day is None else day.isoformat(),
     )) + "\n"  # fmt: skip

@@ -113,6 +113,7 @@ async def test_every_delivery_ends_in_the_rows_of_a_recomputation(
         await rfm.apply(*batch)
         if chance.random() < 0.2:
             await rfm.score()
+    await rfm.score()
     assert await stored(rfm) == recompute(stream, SECRET)
     report = await rfm.verified()
     assert report, report.lines()
