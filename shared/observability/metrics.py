@@ -96,6 +96,17 @@ VERIFICATION_DIFFERENCES = Gauge(
 VERIFICATION_SECONDS = Histogram("iacrm_verification_seconds", "Seconds of a verification.", ["scope"], buckets=SLOW)
 LAST_VERIFIED = Gauge("iacrm_last_verified_timestamp_seconds", "When a verification last came to its end.", ["scope"])
 
+# --- rfm worker: background jobs
+JOB_RUNS = Counter("iacrm_job_runs_total", "Runs of background jobs, one tenant each, by outcome.", ["job", "outcome"])
+JOB_SECONDS = Histogram("iacrm_job_seconds", "Seconds of a background job's run for one tenant.", ["job"], buckets=SLOW)
+JOB_LAST_RUN = Gauge(
+    "iacrm_job_last_run_timestamp_seconds", "When a background job last ended for any tenant.", ["job"]
+)
+JOB_TENANTS = Gauge("iacrm_job_tenants", "Tenants by the outcome of a job's last run for them.", ["job", "outcome"])
+SELF_CHECK_DIFFERENCES = Gauge(
+    "iacrm_self_check_differences", "Differences that the last nightly self-check found, over all tenants."
+)
+
 
 def asgi_app() -> Any:
     """The ASGI application that answers GET /metrics in the Prometheus text format."""

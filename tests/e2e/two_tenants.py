@@ -103,6 +103,7 @@ OPERATIONS: dict[str, Operation] = {
     "POST /v1/sales/{sale_id}/cancellation": Operation("own namespace", {"cancelled_at": WHEN}),
     "GET /v1/rfm/distribution": Operation("own"),
     "GET /v1/rfm/cutoffs": Operation("own"),
+    "GET /v1/analytics/lifetime-value": Operation("own"),
     "POST /v1/rfm/what-if": Operation("own", {"method": "quintile"}),
 }
 TENANTED = [name for name, operation in OPERATIONS.items() if operation.kind not in ("public", "operator")]

@@ -37,6 +37,7 @@ _RENAME = "update sale set customer_code = $3 where tenant_id = $1 and customer_
 _FORGET = (
     "delete from customer_product where tenant_id = $1 and customer_code = $2",
     "delete from segment_change where tenant_id = $1 and customer_code = $2",
+    "delete from lifetime_value where tenant_id = $1 and customer_code = $2",
 )
 _IDENTITY_OF_THE_ERASED = """
 select created_at <= $3 from customer where tenant_id = $1 and customer_code = $2 and master_version is not null

@@ -94,7 +94,14 @@ async def verify(
         await asyncio.sleep(LOOK_S)
 
 
-async def verify_sample(engine: AsyncEngine, customers: int, *, wait_s: float = WAIT_S, now: Now = _present) -> Report:
+async def verify_sample(
+    engine: AsyncEngine,
+    customers: int,
+    *,
+    tenant_id: UUID | None = None,
+    wait_s: float = WAIT_S,
+    now: Now = _present,
+) -> Report:
     """Compares all rows of customers chosen by chance with their recomputation from the ledger.
 
     Sums over a whole tenant (products, days) and its cut-offs are left out: scores are compared with the stored
@@ -103,17 +110,18 @@ async def verify_sample(engine: AsyncEngine, customers: int, *, wait_s: float = 
     Args:
         engine: the worker's role; two of its connections are used.
         customers: how many per tenant, at most.
+        tenant_id: of this tenant alone; of all without it.
         wait_s: seconds to wait, per tenant, until no request to move its cut-offs is open.
         now: the present moment, with its zone.
     """
     began, report = time.monotonic(), Report()
     async with snapshot(engine, 1) as seen:
-        tenants = [tenant.tenant_id for tenant in await load_tenants(seen.first, None)]
-    for tenant_id in tenants:
+        tenants = [tenant.tenant_id for tenant in await load_tenants(seen.first, tenant_id)]
+    for one in tenants:
         deadline = time.monotonic() + wait_s
         while True:
             last = time.monotonic() >= deadline
-            if await _compare_sample(engine, report, tenant_id, customers, now, last=last):
+            if await _compare_sample(engine, report, one, customers, now, last=last):
                 break
             await asyncio.sleep(LOOK_S)
     _observe("sample", report, began)
