@@ -20,7 +20,15 @@ from services.rfm_worker.rebuild.ledger import copy_master, count_facts, read_fa
 from services.rfm_worker.rebuild.news import News, Silent
 from services.rfm_worker.rebuild.settings import RebuildSettings
 from services.rfm_worker.rebuild.shadow import OWNER, SHADOW, create_shadow, drop_shadow
-from services.rfm_worker.rebuild.swap import CAUSE, PAUSE_S, carry_over, replace_all, replace_tenant, tell_changes
+from services.rfm_worker.rebuild.swap import (
+    CAUSE,
+    PAUSE_S,
+    carry_over,
+    refuse_loss,
+    replace_all,
+    replace_tenant,
+    tell_changes,
+)
 from services.rfm_worker.rebuild.topics import KafkaLog, Log, Offsets
 from services.rfm_worker.repository.erasures import Pseudonyms
 from services.rfm_worker.repository.locks import lock_tables
@@ -100,7 +108,8 @@ async def rebuild(
 
     Args:
         admin_url: SQLAlchemy URL of an administrator.
-        source: auto takes the topics, or the ledger where the topics do not go back to the first sale.
+        source: auto takes the topics, or the ledger where the topics do not go back to the first sale, and refuses to
+            lose what the tables have; the others insist.
         now: the present moment, with its zone.
 
     Raises:
@@ -172,7 +181,7 @@ class _Rebuild:
         faults.reach("rebuild_filled")
         await self._score()
         await self._prepare()
-        changes, waiting_s = await self._finish()
+        changes, waiting_s = await self._finish(may_lose=source != "auto")
         async with transaction(self._live) as connection:
             await drop_shadow(await driver_connection(connection))
         filling = self._filling
@@ -257,7 +266,7 @@ class _Rebuild:
             for table in REBUILT_TABLES:
                 await raw.execute(f"analyze {SHADOW}.{table}")
 
-    async def _finish(self) -> tuple[int, float]:
+    async def _finish(self, *, may_lose: bool) -> tuple[int, float]:
         """Brings the shadow to where the worker is, while it waits, and swaps; answers changes told and seconds."""
         async with transaction(self._live) as connection:
             raw = await driver_connection(connection)
@@ -268,6 +277,8 @@ class _Rebuild:
             end = await self._applied(connection)
             await self._know_pseudonyms(raw)
             await self._filling.take(self._log, end, _Done(Silent(), "", 0))
+            if not may_lose:
+                await refuse_loss(raw, self._tenant_id)
             await self._score()
             await carry_over(raw)
             if self._tenant_id is None:
@@ -284,6 +295,7 @@ class _Done:
 
     def __init__(self, news: News, label: str, total: int) -> None:
         self._news, self._label, self._total, self._done = news, label, total, 0
+        news.progress(label, 0, total)
 
     def __call__(self, count: int) -> None:
         self._done += count

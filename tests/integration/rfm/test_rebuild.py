@@ -299,6 +299,19 @@ async def test_records_that_can_never_be_applied_are_counted(shop: Shop) -> None
     assert await present(shop.rfm) == before
 
 
+@pytest.mark.parametrize("topic", ["sales", "customers"])
+async def test_topics_that_were_lost_and_made_anew_lose_nothing_unless_told_to(shop: Shop, topic: str) -> None:
+    await shop.deliver(make.person(shop.rfm.tenant_id, "named", 1))
+    before = await present(shop.rfm)
+    for place in [place for place in shop.shelf.records if place[0] == topic]:
+        shop.shelf.records[place] = []
+    with pytest.raises(RebuildError, match=r"The topics lack [0-9]+ sales and [0-9]+ customers"):
+        await shop.rebuild()
+    assert await present(shop.rfm) == before
+    await shop.rebuild(source="topics")
+    assert await present(shop.rfm) != before
+
+
 async def test_an_erased_tenant_stays_erased(shop: Shop) -> None:
     await shop.deliver(make.tenant(shop.rfm.tenant_id, 9, status="erased"))
     for source in ("topics", "ledger"):
