@@ -44,6 +44,33 @@ delete from segment_change h where ($1::uuid is null or h.tenant_id = $1) and no
     select from customer c where c.tenant_id = h.tenant_id and c.customer_code = h.customer_code
 )
 """
+_LOST = f"""
+select (
+    select count(*) from {SCHEMA}.sale l join {SCHEMA}.tenant t using (tenant_id)
+    where ($1::uuid is null or l.tenant_id = $1) and l.recorded and t.status <> 'erased' and not exists (
+        select from {SHADOW}.sale s where s.tenant_id = l.tenant_id and s.sale_id = l.sale_id and s.recorded
+    )
+) as sales, (
+    select count(*) from {SCHEMA}.customer l
+    where ($1::uuid is null or l.tenant_id = $1) and l.master_version is not null and not exists (
+        select from {SHADOW}.customer s where s.tenant_id = l.tenant_id and s.customer_code = l.customer_code
+    )
+) as customers
+"""  # noqa: S608
+
+
+async def refuse_loss(raw: Raw, tenant_id: UUID | None) -> None:
+    """Compares what there is with what there would be.
+
+    Raises:
+        RebuildError: sales or people would be gone, as after a loss of Kafka, whose new topics begin at 0 too.
+    """
+    (lost,) = await raw.fetch(_LOST, tenant_id)
+    if lost["sales"] or lost["customers"]:
+        raise RebuildError(
+            f"The topics lack {lost['sales']} sales and {lost['customers']} customers that the tables have. Nothing "
+            "has changed: rebuild from the ledger, or insist on the topics to lose them."
+        )
 
 
 async def carry_over(raw: Raw) -> None:
