@@ -12,6 +12,7 @@ from services.api_gateway.background import run_background
 from services.api_gateway.dependencies import Services
 from services.api_gateway.edge import Edge
 from services.api_gateway.errors import install_handlers
+from services.api_gateway.exports.response import ExportSlots
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.idempotency import Idempotency
 from services.api_gateway.limits import BodyLimits
@@ -23,6 +24,7 @@ from services.api_gateway.routes import (
     api_keys,
     auth,
     customers,
+    exports,
     health,
     ledger,
     products,
@@ -56,6 +58,7 @@ ROUTERS: Sequence[APIRouter] = (
     api_keys.router,
     customers.router,
     products.router,
+    exports.router,
     status.router,
     health.router,
 )
@@ -97,6 +100,7 @@ def build_services(settings: GatewaySettings) -> Services:
         tokens=AccessTokens(settings),
         passwords=Passwords(settings),
         login_limits=LoginLimits(settings),
+        export_slots=ExportSlots(settings.export_concurrency, settings.export_concurrency_per_tenant),
     )
     services.health.add_live("outbox relay", services.relay.check)
     services.health.add_ready("database", database_answers)

@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.api_gateway.context import context_of
 from services.api_gateway.errors import Problem, forbidden
+from services.api_gateway.exports.response import ExportSlots
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.security.callers import Caller, Operator, Principal, Scope
@@ -40,6 +41,7 @@ class Services:
     tokens: AccessTokens
     passwords: Passwords
     login_limits: LoginLimits
+    export_slots: ExportSlots
     health: Health = field(default_factory=Health)
 
 

@@ -32,6 +32,8 @@ class Operation:
     kind: Kind
     body: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
+    lists_all: bool = False
+    """It answers with all ids of the caller's own things: once these bear A's ids, A's mark in them says nothing."""
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -101,6 +103,10 @@ OPERATIONS: dict[str, Operation] = {
         },
     ),
     "POST /v1/sales/{sale_id}/cancellation": Operation("own namespace", {"cancelled_at": WHEN}),
+    "GET /v1/exports/customers.{format}": Operation("own", lists_all=True),
+    "GET /v1/exports/sales.{format}": Operation("own", lists_all=True),
+    "GET /v1/exports/products.{format}": Operation("own", lists_all=True),
+    "GET /v1/exports/segments-history.{format}": Operation("own", lists_all=True),
     "GET /v1/rfm/distribution": Operation("own"),
     "GET /v1/rfm/cutoffs": Operation("own"),
 }
@@ -218,6 +224,7 @@ async def set_scene(installation: Installation) -> Scene:
         "product_key": f"P-{mark}",
         "sale_id": f"S-{mark}",
         "return_id": f"R-{mark}",
+        "format": "csv",
     }
     await _populate(installation, victim, ids)
     intruders = {
