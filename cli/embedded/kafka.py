@@ -74,7 +74,8 @@ class Kafka(Child):
         if not formatted.exists():
             shutil.rmtree(self._folder / "topics", ignore_errors=True)  # an interrupted attempt
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            arguments = ["format", "--standalone", "-t", cluster, "-c", str(self._settings)]
+            # With an equals sign: one id in 64 begins with a dash and would be taken for an option.
+            arguments = ["format", "--standalone", f"--cluster-id={cluster}", "-c", str(self._settings)]
             done = subprocess.run(
                 [*self._java(), "kafka.tools.StorageTool", *arguments],
                 env=dict(self.environment()), capture_output=True, text=True, check=False, timeout=120,
