@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from services.api_gateway.exports.parquet import TYPES
-from services.api_gateway.exports.response import MEDIA_TYPES, STALLED_AFTER_S
+from services.api_gateway.exports.response import FORMATS, STALLED_AFTER_S
 from services.api_gateway.repository.exports import EXPORTS, Column, Export, Kind
 
 PAGE = Path(__file__).parents[1] / "docs" / "exports.md"
@@ -14,7 +14,7 @@ This page is generated from the code: `python -m cli.exports`.
 curl -OJ -H "Authorization: Bearer $TOKEN" "http://127.0.0.1:8000/v1/exports/sales.parquet?from=2026-01-01&to=2026-06-30"
 ```
 
-- `GET /v1/exports/<name>.<format>` with the scope `read`; formats: {", ".join(f"`{name}`" for name in MEDIA_TYPES)};
+- `GET /v1/exports/<name>.<format>` with the scope `read`; formats: {", ".join(f"`{name}`" for name in FORMATS)};
   names: {", ".join(f"[`{export.name}`](#{export.name})" for export in EXPORTS)}.
 - The file is sent while it is made, in memory that does not grow with it, as of the moment at which it was asked for. A
   client that takes nothing for {STALLED_AFTER_S:.0f} s is cut off. A transfer that breaks off is not a whole file:

@@ -27,6 +27,7 @@ from services.api_gateway.routes import (
     exports,
     health,
     ledger,
+    person,
     products,
     rfm,
     sales,
@@ -56,6 +57,7 @@ ROUTERS: Sequence[APIRouter] = (
     tenants.router,
     users.router,
     api_keys.router,
+    person.router,  # before customers: its paths are longer
     customers.router,
     products.router,
     exports.router,

@@ -83,6 +83,7 @@ OPERATIONS: dict[str, Operation] = {
     "PUT /v1/customers/{customer_code}": Operation("own namespace", {"first_name": "B"}),
     "GET /v1/customers/{customer_code}/sales": Operation("foreign id"),
     "GET /v1/customers/{customer_code}/history": Operation("foreign id"),
+    "GET /v1/customers/{customer_code}/export": Operation("foreign id"),
     "GET /v1/products": Operation("own", query={"q": "shelf"}),
     "POST /v1/products": Operation("own namespace", {"product_key": "{product_key}", "name": "B"}),
     "POST /v1/products/bulk": Operation("own namespace", {"products": [{"product_key": "{product_key}"}]}),

@@ -18,6 +18,7 @@ STALLED_AFTER_S = 60.0
 """A client that takes nothing for so long is cut off: a connection to the database waits behind it."""
 RETRY_AFTER_S = 15
 MEDIA_TYPES = {
+    "json": "application/json",
     "csv": "text/csv; charset=utf-8; header=present",
     "ndjson": "application/x-ndjson",
     "parquet": "application/vnd.apache.parquet",

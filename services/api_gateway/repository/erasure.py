@@ -3,7 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, delete, func, select, update
+from sqlalchemy import Table, case, delete, func, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.api_gateway.tables import (
@@ -42,11 +43,19 @@ async def remove_accounts(connection: AsyncConnection, tenant_id: UUID) -> None:
 
 
 async def blank_events(connection: AsyncConnection, tenant_id: UUID) -> None:
-    """Takes personal data out of the outbox; entries not yet published become tombstones, as the last ones are."""
+    """Takes personal data out of the outbox.
+
+    Entries not yet published become tombstones, as the last ones are; the others forget even their keys.
+    """
+    published = outbox.c.published_at.is_not(None)
     await connection.execute(
         update(outbox)
-        .where(outbox.c.topic == "customers", outbox.c.value.is_not(None))
+        .where(outbox.c.topic == "customers")
         .where(func.starts_with(outbox.c.key, f"{tenant_id}:"))
         .where(~func.starts_with(outbox.c.key, f"{tenant_id}:erased:"))
-        .values(value=None)
+        .values(
+            value=None,
+            key=case((published, ""), else_=outbox.c.key),
+            headers=case((published, literal([], JSONB)), else_=outbox.c.headers),
+        )
     )

@@ -31,7 +31,7 @@ _BINARY = {"schema": {"type": "string", "format": "binary"}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "The file, as it is made",
-        "content": {media_type.partition(";")[0]: _BINARY for media_type in MEDIA_TYPES.values()},
+        "content": {MEDIA_TYPES[name].partition(";")[0]: _BINARY for name in FORMATS},
     },
     **problem_responses(400, 401, 403, 404, 422, 425, 429, 503),
 }
