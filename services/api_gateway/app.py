@@ -28,6 +28,7 @@ from services.api_gateway.routes import (
     health,
     ledger,
     person,
+    product_aliases,
     products,
     rfm,
     sales,
@@ -60,6 +61,7 @@ ROUTERS: Sequence[APIRouter] = (
     person.router,  # before customers: its paths are longer
     customers.router,
     products.router,
+    product_aliases.router,
     exports.router,
     status.router,
     health.router,

@@ -89,6 +89,17 @@ PRODUCTS = Topic(
     ("rfm_worker",),
     ("product.changed.v1",),
 )
+PRODUCT_ALIASES = Topic(
+    "product-aliases",
+    "Which product of the catalogue a key of a till or shop stands for; a tombstone takes that back.",
+    "tenant_id:alias",
+    CUSTOMER_PARTITIONS,
+    "compact",
+    FOR_EVER,
+    "api_gateway",
+    ("rfm_worker",),
+    ("product-alias.changed.v1",),
+)
 SALES = Topic(
     "sales",
     "Sales, returns and cancellations as accepted.",
@@ -111,7 +122,7 @@ CUSTOMER_SEGMENTS = Topic(
     (),
     ("customer.segment-changed.v1",),
 )
-ALL: tuple[Topic, ...] = (TENANTS, CUSTOMERS, PRODUCTS, SALES, CUSTOMER_SEGMENTS)
+ALL: tuple[Topic, ...] = (TENANTS, CUSTOMERS, PRODUCTS, PRODUCT_ALIASES, SALES, CUSTOMER_SEGMENTS)
 BY_NAME = {topic.name: topic for topic in ALL}
 
 

@@ -31,8 +31,9 @@ async def _count(connection: asyncpg.Connection, table: str, tenant_id: str) -> 
 
 
 async def _tenant_with_all_tables_filled(admin: asyncpg.Connection, scene: Scene) -> dict[str, str]:
-    """Table -> one row of A as JSON. The worker empties its list of requests, so one is added (and rolled back)."""
+    """Table -> one row of A as JSON. The worker empties its lists of work, so one is added (and rolled back)."""
     await admin.execute("insert into rfm.score_request (tenant_id) values ($1::uuid)", scene.victim.tenant_id)
+    await admin.execute("insert into rfm.alias_move values ($1::uuid, 'T', '')", scene.victim.tenant_id)
     samples = {}
     for table in await tenant_tables(admin):
         query = f"select to_jsonb(t)::text from {table} t where tenant_id = $1::uuid limit 1"

@@ -91,6 +91,16 @@ OPERATIONS: dict[str, Operation] = {
     "PATCH /v1/products/{product_key}": Operation("foreign id", {"name": "B"}),
     "DELETE /v1/products/{product_key}": Operation("foreign id"),
     "PUT /v1/products/{product_key}": Operation("own namespace", {"name": "B"}),
+    "GET /v1/product-aliases": Operation("own"),
+    "GET /v1/product-aliases/suggestions": Operation("own", query={"q": "shelf"}),
+    "GET /v1/product-aliases/unmapped": Operation("own"),
+    "POST /v1/product-aliases": Operation("own namespace", {"alias": "{alias}", "product_key": "{product_key}"}),
+    "POST /v1/product-aliases/bulk": Operation(
+        "own namespace", {"aliases": [{"alias": "{alias}", "product_key": "{product_key}"}]}
+    ),
+    "GET /v1/product-aliases/{alias}": Operation("foreign id"),
+    "PUT /v1/product-aliases/{alias}": Operation("own namespace", {"product_key": "{product_key}"}),
+    "DELETE /v1/product-aliases/{alias}": Operation("foreign id"),
     "GET /v1/sales": Operation("own", query={"customer_code": "{customer_code}"}),
     "POST /v1/sales": Operation("own namespace", SALE),
     "POST /v1/sales/batch": Operation("own namespace", {"sales": [SALE]}),
@@ -182,6 +192,8 @@ async def _populate(installation: Installation, tenant: Tenant, ids: dict[str, s
         await http.post("/v1/sales", json={**sale, "sale_id": "S-void"}, headers=auth),
         await http.post("/v1/sales/S-void/cancellation", json=void, headers=auth),
     ]
+    alias = {"alias": ids["alias"], "product_key": ids["product_key"]}
+    writes.append(await http.post("/v1/product-aliases", json=alias, headers=auth))
     assert all(write.is_success for write in writes), [write.text for write in writes]
     seen = {TOKEN: joined_tokens(*(write.headers[TOKEN] for write in (settings, *writes))), "Prefer": "wait=30"}
     shares = expect(await http.get("/v1/rfm/distribution", headers={**auth, **seen}), 200)
@@ -199,7 +211,7 @@ async def rows_of(connection: asyncpg.Connection, tenant_id: str) -> dict[str, l
     """Every row of a tenant, as text; without what changes by itself."""
     found = {}
     for table in await tenant_tables(connection):
-        if table != "rfm.score_request":
+        if table not in ("rfm.score_request", "rfm.alias_move"):
             query = f"select (to_jsonb(t) - 'last_used_at')::text as row from {table} t where tenant_id = $1::uuid"
             found[table] = sorted(each["row"] for each in await connection.fetch(query, tenant_id))
     return found
@@ -223,6 +235,7 @@ async def set_scene(installation: Installation) -> Scene:
         "tenant_id": victim.tenant_id,
         "customer_code": f"C-{mark}",
         "product_key": f"P-{mark}",
+        "alias": f"T-{mark}",
         "sale_id": f"S-{mark}",
         "return_id": f"R-{mark}",
         "format": "csv",

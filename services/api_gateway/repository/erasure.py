@@ -13,6 +13,7 @@ from services.api_gateway.tables import (
     idempotency_key,
     outbox,
     product,
+    product_alias,
     tenant_settings_history,
     user_account,
 )
@@ -26,6 +27,11 @@ async def take_customers(connection: AsyncConnection, tenant_id: UUID, most: int
 async def take_products(connection: AsyncConnection, tenant_id: UUID, most: int) -> list[str]:
     """Deletes up to `most` products; their keys."""
     return await _take(connection, product, product.c.product_key, tenant_id, most)
+
+
+async def take_aliases(connection: AsyncConnection, tenant_id: UUID, most: int) -> list[str]:
+    """Deletes up to `most` aliases; they themselves."""
+    return await _take(connection, product_alias, product_alias.c.alias, tenant_id, most)
 
 
 async def _take(connection: AsyncConnection, table: Table, key: Any, tenant_id: UUID, most: int) -> list[str]:

@@ -119,6 +119,7 @@ SALES = Export(
         Column("channel", "text", "s.channel", ""),
         Column("currency", "text", "s.currency", "empty where the sale named none: the tenant's"),
         Column("product_key", "text", "l.product_key", "as it was sent"),
+        Column("effective_key", "text", "coalesce(l.effective_key, l.product_key)", "the product it counts for"),
         Column("label", "text", "l.label", "as it was sent"),
         Column("quantity", "money", "l.quantity", "units"),
         Column("unit_price", "money", "l.unit_price", ""),
@@ -131,8 +132,8 @@ SALES = Export(
         Column("sale_metadata", "json", "coalesce(s.metadata, '{}')::text", "an object of texts, as it was sent"),
     ),
     source=(
-        "rfm.sale s, unnest(s.product_keys, s.labels, s.quantities, s.unit_prices, s.discounts, s.amounts) "
-        "with ordinality as l(product_key, label, quantity, unit_price, discount, amount, n) "
+        "rfm.sale s, unnest(s.product_keys, s.effective_keys, s.labels, s.quantities, s.unit_prices, s.discounts, "
+        "s.amounts) with ordinality as l(product_key, effective_key, label, quantity, unit_price, discount, amount, n) "
         "where s.tenant_id = $1 and s.recorded "
         "and ($2::date is null or s.day >= $2) and ($3::date is null or s.day <= $3) "
         "and ($4::timestamptz is null or s.sold_at >= $4) and ($5::timestamptz is null or s.sold_at < $5)"

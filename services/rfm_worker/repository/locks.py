@@ -1,5 +1,7 @@
 """Advisory locks of one transaction, always taken in this order: tenants, scorers, return ids; each sorted.
 
+Only one process at a time moves the history of a tenant's aliases; it tries that lock and never waits for it.
+
 A batch shares its tenants with other batches. What rewrites a tenant's ledger (an erasure, a changed time zone) has
 the tenant and its scorer to itself. A return may be replaced by one that names another sale, so no order's row stands
 for it: its id is locked instead.
@@ -11,7 +13,7 @@ from uuid import UUID
 
 from services.rfm_worker.repository.raw import Raw
 
-TENANT, SCORER, RETURN = 11, 12, 13
+TENANT, SCORER, RETURN, ALIASES = 11, 12, 13, 14
 """First half of the lock's key; the second half is a hash, and two that collide merely wait for each other."""
 
 _TENANTS = """

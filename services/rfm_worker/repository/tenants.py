@@ -37,12 +37,15 @@ _DATED_DAYS = """
 with sold as (
     select s.sale_id, s.day, s.net, l.product_key, sum(l.quantity) as units
     from sale s
-    left join lateral unnest(s.product_keys, s.quantities) as l(product_key, quantity) on not s.cancelled
+    left join lateral unnest(coalesce(s.effective_keys, s.product_keys), s.quantities) as l(product_key, quantity)
+        on not s.cancelled
     where s.tenant_id = $1 and s.recorded group by s.sale_id, s.day, s.net, l.product_key
 ),
 back as (
-    select r.sale_id, l.product_key, sum(l.quantity) as units
-    from sale_return r, unnest(r.product_keys, r.quantities) as l(product_key, quantity)
+    select r.sale_id, rfm.effective_key(l.product_key, s.product_keys, s.effective_keys) as product_key,
+        sum(l.quantity) as units
+    from sale_return r join sale s using (tenant_id, sale_id),
+        unnest(r.product_keys, r.quantities) as l(product_key, quantity)
     where r.tenant_id = $1 group by 1, 2
 ),
 sale as (
@@ -54,7 +57,7 @@ select $1, day, count(*) filter (where net > 0), coalesce(sum(units), 0), sum(ne
 """
 _OWNED = (
     "sale", "sale_return", "sale_cancellation", "customer", "customer_product", "product", "day", "cutoffs",
-    "score_request", "segment_change", "erasure",
+    "score_request", "segment_change", "erasure", "product_alias", "alias_move",
 )  # fmt: skip
 
 

@@ -20,12 +20,14 @@ _QUERIES: Mapping[str, tuple[str, dict[str, pl.DataType | type[pl.DataType]]]] =
     ),
     "line": (
         "select s.tenant_id, s.sale_id, l.n, l.product_key, l.quantity, l.unit_price, l.amount from sale s, "
-        "unnest(s.product_keys, s.quantities, s.unit_prices, s.amounts) with ordinality "
+        "unnest(coalesce(s.effective_keys, s.product_keys), s.quantities, s.unit_prices, s.amounts) with ordinality "
         "as l(product_key, quantity, unit_price, amount, n) {where_s} and s.recorded",
         {"n": pl.Int64, "quantity": UNITS, "unit_price": MONEY, "amount": MONEY},
     ),
     "back": (
-        "select s.tenant_id, s.sale_id, l.product_key, l.quantity, l.amount from sale_return s, "
+        "select s.tenant_id, s.sale_id, rfm.effective_key(l.product_key, sold.product_keys, sold.effective_keys) "
+        "as product_key, l.quantity, l.amount from sale_return s "
+        "join sale sold on sold.tenant_id = s.tenant_id and sold.sale_id = s.sale_id, "
         "unnest(s.product_keys, s.quantities, s.amounts) as l(product_key, quantity, amount) {where_s}",
         {"quantity": UNITS, "amount": MONEY},
     ),

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.settings import RfmWorkerSettings
 from services.rfm_worker.tables import SCHEMA
+from services.rfm_worker.verification.aliases import alias_differences
 from services.rfm_worker.verification.compare import Report, differences, without_zeros
 from services.rfm_worker.verification.load import MONEY, Tables, load_tables
 from services.rfm_worker.verification.profiles import profile_differences
@@ -115,6 +116,7 @@ async def _compare_all(raw: Raw, tenants: Sequence[Mapping[str, Any]], tables: T
         _compare_sums(mine, expected, report)
         bounds_now = _compare_standing(tenant, mine, report)
         report.add(await profile_differences(raw, tenant, mine, expected, bounds_now))
+        report.add(await alias_differences(raw, tenant["tenant_id"]))
         report.count("profile", mine["customer"].height)
     report.add(
         f"{name}: rows of the unknown tenant {other}"
