@@ -91,7 +91,7 @@ OPERATIONS: dict[str, Operation] = {
     "PATCH /v1/products/{product_key}": Operation("foreign id", {"name": "B"}),
     "DELETE /v1/products/{product_key}": Operation("foreign id"),
     "PUT /v1/products/{product_key}": Operation("own namespace", {"name": "B"}),
-    "GET /v1/product-aliases": Operation("own"),
+    "GET /v1/product-aliases": Operation("own", query={"product_key": "{product_key}"}),
     "GET /v1/product-aliases/suggestions": Operation("own", query={"q": "shelf"}),
     "GET /v1/product-aliases/unmapped": Operation("own"),
     "POST /v1/product-aliases": Operation("own namespace", {"alias": "{alias}", "product_key": "{product_key}"}),
