@@ -15,6 +15,7 @@ from services.api_gateway.errors import install_handlers
 from services.api_gateway.exports.response import ExportSlots
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.idempotency import Idempotency
+from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.limits import BodyLimits
 from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.openapi import install_openapi
@@ -44,12 +45,15 @@ from services.api_gateway.security.tokens import AccessTokens
 from services.api_gateway.settings import GatewaySettings
 from services.api_gateway.tenant_cache import TenantCache, TenantState
 from services.api_gateway.tenant_events import state_of
+from services.api_gateway.time_travel import Past
 from shared.db.engine import create_engine, transaction
 from shared.events.catalogue import consumed_by
 from shared.messaging.outbox import OutboxRelay
 from shared.messaging.producer import EventProducer
 
 STATEMENT_TIMEOUT_S = 15
+PAST_STATES = 1000
+"""Most states of tenants on earlier days that are kept: about 5 kB each."""
 ROUTERS: Sequence[APIRouter] = (
     sales.router,
     ledger.router,
@@ -92,6 +96,7 @@ def build_services(settings: GatewaySettings) -> Services:
             await connection.execute(text("select 1"))
         return None
 
+    large_reads = LargeReads(settings.large_reads, settings.large_reads_queue)
     services = Services(
         settings=settings,
         engine=engine,
@@ -105,6 +110,8 @@ def build_services(settings: GatewaySettings) -> Services:
         passwords=Passwords(settings),
         login_limits=LoginLimits(settings),
         export_slots=ExportSlots(settings.export_concurrency, settings.export_concurrency_per_tenant),
+        large_reads=large_reads,
+        past=Past(engine, large_reads, lifetime_s=settings.as_of_cache_s, entries=PAST_STATES),
     )
     services.health.add_live("outbox relay", services.relay.check)
     services.health.add_ready("database", database_answers)

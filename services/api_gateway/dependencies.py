@@ -10,6 +10,7 @@ from services.api_gateway.context import context_of
 from services.api_gateway.errors import Problem, forbidden
 from services.api_gateway.exports.response import ExportSlots
 from services.api_gateway.freshness import Freshness
+from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.security.callers import Caller, Operator, Principal, Scope
 from services.api_gateway.security.keyring import ApiKeyring
@@ -18,6 +19,7 @@ from services.api_gateway.security.passwords import Passwords
 from services.api_gateway.security.tokens import AccessTokens
 from services.api_gateway.settings import GatewaySettings
 from services.api_gateway.tenant_cache import TenantCache
+from services.api_gateway.time_travel import Past
 from shared.messaging.producer import EventProducer
 from shared.observability.health import Health
 
@@ -42,6 +44,8 @@ class Services:
     passwords: Passwords
     login_limits: LoginLimits
     export_slots: ExportSlots
+    large_reads: LargeReads
+    past: Past
     health: Health = field(default_factory=Health)
 
 

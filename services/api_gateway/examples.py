@@ -59,3 +59,11 @@ PRODUCT_FIELDS = {name: value for name, value in PRODUCT.items() if name != "pro
 ALIAS = {"alias": "T-9", "product_key": "P-88"}
 ALIAS_FIELDS = {"product_key": "P-88"}
 PRODUCT_PATCH = {"price": "34.90", "stock": "80"}
+WHAT_IF = {
+    "method": "fixed",
+    "bounds": {
+        "recency_days": [7, 30, 90, 180],
+        "frequency": [1, 3, 6, 12],
+        "monetary": ["50.00", "150.00", "400.00", "1000.00"],
+    },
+}

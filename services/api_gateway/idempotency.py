@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api_gateway.context import context_of
@@ -67,20 +68,23 @@ class Idempotency:
         await self._carry_out(claim, scope, _replay(body, receive), send)
 
     async def _carry_out(self, claim: "_Claim", scope: Scope, receive: Receive, send: Send) -> None:
-        recorder = _Recorder(send, keep_body=scope["path"] not in SECRETS)
+        recorder = _Recorder(keep_body=scope["path"] not in SECRETS)
         try:
             await self._app(scope, receive, recorder)
         except BaseException:
             await asyncio.shield(claim.settle(None))
             raise
+        # Remembered first, then told: who has the answer and asks again gets it again.
         await asyncio.shield(claim.settle(recorder))
+        for message in recorder.messages:
+            await send(message)
 
 
 class _Recorder:
-    """Passes an answer on and keeps it, up to a size."""
+    """Holds an answer back, and says what of it is kept, up to a size."""
 
-    def __init__(self, send: Send, *, keep_body: bool) -> None:
-        self._send = send
+    def __init__(self, *, keep_body: bool) -> None:
+        self.messages: list[Message] = []
         self.status = 500
         self.headers: list[tuple[str, str]] = []
         self.body: bytes | None = b"" if keep_body else None
@@ -93,7 +97,7 @@ class _Recorder:
             self.body += message.get("body", b"")
             if len(self.body) > LARGEST_KEPT:
                 self.body = None
-        await self._send(message)
+        self.messages.append(message)
 
 
 class _Claim:
@@ -171,11 +175,18 @@ def _fingerprint(scope: Scope, body: bytes) -> bytes:
 
 
 async def _read(receive: Receive) -> bytes:
+    """The whole body.
+
+    Raises:
+        ClientDisconnect: the connection ended first. Half a batch under a key would shut out the whole one.
+    """
     parts: list[bytes] = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
         parts.append(message.get("body", b""))
-        if message["type"] == "http.disconnect" or not message.get("more_body", False):
+        if not message.get("more_body", False):
             return b"".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""Pure ASGI: how large a body may be and of which type, decided before anything parses it."""
+"""Pure ASGI: how large a body may be, of which type and coding, decided before anything parses it."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -14,7 +14,7 @@ _WITH_BODY = frozenset(["POST", "PUT", "PATCH", "DELETE"])
 
 
 class BodyLimits:
-    """413 above the limit, also for chunked bodies; 415 for a type that the path does not take."""
+    """413 above the limit, also for chunked bodies; 415 for a type that the path does not take, or a packed body."""
 
     def __init__(self, app: ASGIApp, most_bytes: int) -> None:
         self._app = app
@@ -22,11 +22,12 @@ class BodyLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] in _WITH_BODY:
-            length, chunked, content_type = _framing(scope)
+            length, chunked, content_type, coding = _framing(scope)
             if length is not None and length > self._most:
                 raise self._too_large()
             if (length or chunked) and scope["path"].startswith("/v1/"):
                 _check_type(scope["path"], content_type)
+                _check_coding(coding)
             if length is None:
                 receive = self._counting(receive)
         await self._app(scope, receive, send)
@@ -50,9 +51,9 @@ class BodyLimits:
         return Problem(413, "too-large", "The body is too large", f"At most {self._most} bytes are accepted here.")
 
 
-def _framing(scope: Scope) -> tuple[int | None, bool, str]:
+def _framing(scope: Scope) -> tuple[int | None, bool, str, str]:
     length: int | None = None
-    chunked, content_type = False, ""
+    chunked, content_type, coding = False, "", ""
     for name, value in scope["headers"]:
         if name == b"content-length":
             if not value.isdigit() or len(value) > 18:
@@ -62,7 +63,9 @@ def _framing(scope: Scope) -> tuple[int | None, bool, str]:
             chunked = True
         elif name == b"content-type":
             content_type = value.decode("latin-1").partition(";")[0].strip().lower()
-    return length, chunked, content_type
+        elif name == b"content-encoding":
+            coding = value.decode("latin-1").strip().lower()
+    return length, chunked, content_type, coding
 
 
 def _check_type(path: str, content_type: str) -> None:
@@ -74,4 +77,17 @@ def _check_type(path: str, content_type: str) -> None:
             "Unsupported media type",
             f"Send {' or '.join(accepted)}.",
             headers={"Accept": ", ".join(accepted)},
+        )
+
+
+def _check_coding(coding: str) -> None:
+    """Compressed bodies are not taken: how large one becomes is known only when it is too late."""
+    if coding not in ("", "identity"):
+        raise Problem(
+            415,
+            "unsupported-media-type",
+            "Unsupported media type",
+            "Send the body as it is, without Content-Encoding.",
+            errors=[{"field": "Content-Encoding", "reason": "must be absent or identity"}],
+            headers={"Accept-Encoding": "identity"},
         )

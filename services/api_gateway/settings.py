@@ -51,6 +51,15 @@ class GatewaySettings(CommonSettings):
 
     cache_s: int = Field(60, ge=1, le=60, description="seconds that API keys, tenant status and settings are trusted")
     cache_entries: int = Field(10_000, ge=100, description="most entries of each such cache")
+    as_of_cache_s: float = Field(
+        10, ge=0, le=60, description="seconds that a tenant's cut-offs and distribution of an earlier day are trusted"
+    )
+    large_reads: int = Field(
+        2, ge=1, le=100, description="answers at once that read all customers of a tenant (what-if, as_of)"
+    )
+    large_reads_queue: int = Field(
+        32, ge=0, description="callers of one tenant that may wait for that; more are answered 503"
+    )
     last_used_s: float = Field(60, gt=0, description="seconds between writes of when API keys were last used")
 
     body_limit: int = Field(5_000_000, ge=1_000, description="largest body in bytes")

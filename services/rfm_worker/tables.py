@@ -6,7 +6,9 @@ Text keys collate "C": one byte order for the database and Python, so that both 
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
+    Computed,
     Date,
     DateTime,
     Identity,
@@ -99,6 +101,7 @@ sale_return = Table(
     Column("quantities", ARRAY(QUANTITY), nullable=False),
     Column("amounts", ARRAY(MONEY), nullable=False),
     Index("sale_return_of_sale", "tenant_id", "sale_id"),
+    Index("sale_return_by_time", "tenant_id", "returned_at"),
 )
 
 sale_cancellation = Table(
@@ -110,6 +113,7 @@ sale_cancellation = Table(
     Column("reason", Text),
     Column("event_time", TIME, nullable=False),
     Column("event_id", Text, nullable=False),
+    Index("sale_cancellation_by_time", "tenant_id", "cancelled_at"),
 )
 
 customer = Table(
@@ -136,10 +140,14 @@ customer = Table(
     Column("m", SmallInteger),
     Column("segment", Text, nullable=False, server_default="prospect"),
     Column("segment_since", TIME, nullable=False, server_default=func.now()),
+    Column("average_basket", SUM, Computed("rfm.average_basket(monetary, frequency)", persisted=True)),
     Index("customer_by_hash", "tenant_id", "code_hash"),
     Index("customer_by_segment", "tenant_id", "segment", "customer_code"),
     Index("customer_by_spend", "tenant_id", "monetary", "customer_code"),
     Index("customer_by_last_order", "tenant_id", "last_order_at", "customer_code"),
+    Index("customer_by_last_day", "tenant_id", "last_order_day", "customer_code"),
+    Index("customer_by_frequency", "tenant_id", "frequency", "customer_code"),
+    Index("customer_by_basket", "tenant_id", "average_basket", "customer_code"),
     comment="One row per customer that exists: identity for search, values, scores. Erased people have none.",
 )
 
@@ -212,7 +220,21 @@ cutoffs = Table(
     Column("monetary", ARRAY(Numeric), nullable=False),
     Column("average_basket", ARRAY(Numeric), nullable=False),
     Column("computed_at", TIME, nullable=False),
+    Column("moving_low", ARRAY(Numeric)),
+    Column("moving_high", ARRAY(Numeric)),
     comment="Current bounds: four per axis, two terciles of the average basket; empty without a counting order.",
+)
+
+quantile_mark = Table(
+    "quantile_mark",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("axis", Text, primary_key=True),
+    Column("k", SmallInteger, primary_key=True),
+    Column("rank", Integer, nullable=False),
+    Column("value", Numeric, nullable=False),
+    Column("customer_code", KEY, nullable=False),
+    comment="Per quantile a place in the order of the customers, and how many stand before it; days count from 1970.",
 )
 
 score_request = Table(
@@ -220,8 +242,30 @@ score_request = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("tenant_id", Uuid, nullable=False),
+    Column("folded", Boolean, nullable=False, server_default="false"),
+    Column("codes", ARRAY(KEY), nullable=False, server_default="{}"),
+    Column("was_frequency", ARRAY(Integer), nullable=False, server_default="{}"),
+    Column("was_monetary", ARRAY(Numeric), nullable=False, server_default="{}"),
+    Column("was_day", ARRAY(Date), nullable=False, server_default="{}"),
+    Column("now_frequency", ARRAY(Integer), nullable=False, server_default="{}"),
+    Column("now_monetary", ARRAY(Numeric), nullable=False, server_default="{}"),
+    Column("now_day", ARRAY(Date), nullable=False, server_default="{}"),
     Index("score_request_of_tenant", "tenant_id", "id"),
-    comment="Appended by each batch that changed a tenant, removed by the scorer: no row that two writers share.",
+    comment="Appended by each batch that changed a tenant: whose values, from what to what. Removed by the scorer.",
+)
+
+recompute = Table(
+    "recompute",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("requested_at", TIME, nullable=False),
+    Column("cause", Text, CheckConstraint("cause in ('settings', 'repair')"), nullable=False),
+    Column("step", Text, CheckConstraint("step in ('days', 'customers', 'scores')"), nullable=False),
+    Column("after", KEY, nullable=False, server_default=""),
+    Column("done", Integer, nullable=False, server_default="0"),
+    Column("total", Integer, nullable=False, server_default="0"),
+    Column("updated_at", TIME, nullable=False),
+    comment="Tenants that are looked at as a whole: why, which step is at work, and how far it is.",
 )
 
 segment_change = Table(

@@ -1,5 +1,6 @@
 """Engine and transaction edge. Repositories receive a connection and never commit."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 120
+BEGIN_TIMEOUT_S = 5
+"""Seconds for the first answer of a connection from the pool, which a server that is well gives in milliseconds.
+
+The timeouts of statements are the server's own: one that went silent (a machine that stands still, a network cut in
+two) keeps none of them, and whoever asked it would wait for ever."""
 
 _BEGIN = text("select set_config('app.tenant', :tenant, true), set_config('app.operator', :operator, true)")
 
@@ -54,17 +60,22 @@ def create_engine(
 
 @asynccontextmanager
 async def transaction(
-    engine: AsyncEngine, *, tenant_id: uuid.UUID | None = None, operator: bool = False
+    engine: AsyncEngine, *, tenant_id: uuid.UUID | None = None, operator: bool = False, snapshot: bool = False
 ) -> AsyncIterator[AsyncConnection]:
     """One transaction, seen by row-level security as `tenant_id` (or as no tenant at all).
 
     The setting is made by the first statement, which also makes SQLAlchemy's lazy BEGIN real: a COPY through the
-    driver's connection before it would commit by itself.
+    driver's connection before it would commit by itself. With `snapshot` all its statements see one moment.
+
+    Raises:
+        TimeoutError: the server is silent; it counts as away.
     """
+    seen_as = {"tenant": str(tenant_id) if tenant_id else "", "operator": "on" if operator else ""}
+    if snapshot:
+        engine = engine.execution_options(isolation_level="REPEATABLE READ")
     async with engine.begin() as connection:
-        await connection.execute(
-            _BEGIN, {"tenant": str(tenant_id) if tenant_id else "", "operator": "on" if operator else ""}
-        )
+        async with asyncio.timeout(BEGIN_TIMEOUT_S):
+            await connection.execute(_BEGIN, seen_as)
         yield connection
 
 

@@ -62,20 +62,23 @@ def returned(
     sale_id: str,
     lines: Sequence[Line],
     *,
+    day: float = 0,
     minute: int = 0,
     event_id: str | None = None,
 ) -> Return:
-    """A return; each line is product, quantity, amount."""
+    """A return `day` days after `START`; each line is product, quantity, amount."""
     body = SaleReturnedV1.model_validate({
-        "return_id": return_id, "sale_id": sale_id, "returned_at": START,
+        "return_id": return_id, "sale_id": sale_id, "returned_at": START + timedelta(days=day),
         "lines": [{"product_key": p, "quantity": q, "amount": a} for p, q, a in lines],
     })  # fmt: skip
     return Return(tenant_id, accepted(minute, event_id), body)
 
 
-def cancelled(tenant_id: UUID, sale_id: str, *, minute: int = 0, event_id: str | None = None) -> Cancellation:
-    """A cancellation."""
-    body = SaleCancelledV1(sale_id=sale_id, cancelled_at=START)
+def cancelled(
+    tenant_id: UUID, sale_id: str, *, day: float = 0, minute: int = 0, event_id: str | None = None
+) -> Cancellation:
+    """A cancellation `day` days after `START`."""
+    body = SaleCancelledV1(sale_id=sale_id, cancelled_at=START + timedelta(days=day))
     return Cancellation(tenant_id, accepted(minute, event_id), body)
 
 

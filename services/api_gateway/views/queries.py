@@ -1,6 +1,8 @@
 """Query and path parameters that several routes share, each with its limits."""
 
+import contextlib
 import hashlib
+import re
 from datetime import date, datetime
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.events.fields import EARLIEST, LATEST, Code, Moment, Word
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SEARCH = r"^[^\p{C}\p{Zl}\p{Zp}]+$"
 CustomerCode = Annotated[Code, Path(description="the tenant's own code of the customer", examples=["C-1042"])]
 ProductKey = Annotated[Code, Path(description="the tenant's own key of the product", examples=["P-88"])]
@@ -54,12 +57,33 @@ Until = Annotated[
 ]
 
 
+def _day(value: Any) -> Any:
+    """Only a plain date: numbers would be taken for seconds, and weeks (2026-W05-1) are dates to Python too."""
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        with contextlib.suppress(ValueError):
+            found = date.fromisoformat(value)
+            if found >= EARLIEST.date():
+                return found
+    raise PydanticCustomError("day", "must be a date such as 2026-01-31, not before 1900-01-01")
+
+
+AsOf = Annotated[
+    Annotated[date, BeforeValidator(_day)] | None,
+    Query(
+        description="local day of the tenant, today or earlier: the state from what was sold, returned and cancelled "
+        "up to its end",
+        examples=["2026-01-31"],
+    ),
+]
+
+
 def cursor_kind(name: str, *filters: object) -> str:
     """Names a list with all that its cursor depends on, so that a cursor fits these parameters alone."""
     return f"{name}:{hashlib.sha256(repr(filters).encode()).hexdigest()[:16]}" if any(filters) else name
 
 
 __all__ = [
+    "AsOf",
     "CustomerCode",
     "IfMatch",
     "Moment",

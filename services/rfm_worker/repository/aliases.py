@@ -110,7 +110,7 @@ async def move_some(raw: Raw, tenant_id: UUID, hashes: Hashes, *, orders: int) -
         Whether more is to do. False also where another process is at it.
     """
     await open_stage(raw)
-    await lock_tenants(raw, [tenant_id], ())
+    await lock_tenants(raw, [tenant_id])
     if not await raw.fetchval("select pg_try_advisory_xact_lock($1, $2)", ALIASES, key_of(tenant_id)):
         return False
     pending = {row["alias"]: row["position"] for row in await raw.fetch(_PENDING, tenant_id)}
@@ -151,4 +151,4 @@ def _rows(old: Order, new: Order) -> list[str]:
     if old.sold_at is None:
         return []
     both = ((-1, old.contribution()), (1, new.contribution()))
-    return [delta_row(sign, old.key, old.sold_at, old.buyer, given) for sign, given in both]
+    return [delta_row(sign, old.key, old.sold_at, old.buyer, given, day=old.day) for sign, given in both]

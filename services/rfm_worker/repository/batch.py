@@ -1,10 +1,10 @@
 """A batch, from decoded items to rows, in the caller's one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -24,18 +24,18 @@ from services.rfm_worker.domain.scores import Standing, standing
 from services.rfm_worker.repository import people, products
 from services.rfm_worker.repository.aggregates import add_customers, add_the_rest
 from services.rfm_worker.repository.aliases import Aliases, change_aliases, load_aliases
+from services.rfm_worker.repository.changes import Change, changes_of, request_scores
 from services.rfm_worker.repository.erasures import Buyers, erase, load_buyers
 from services.rfm_worker.repository.ledger import insert_new
 from services.rfm_worker.repository.locks import lock_returns, lock_tenants
 from services.rfm_worker.repository.orders import Hashes, sales_of_returns
 from services.rfm_worker.repository.people import CustomerKey
-from services.rfm_worker.repository.raw import Raw, Rows
+from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.repository.rows import SaleKey, place_row, sale_row
-from services.rfm_worker.repository.scoring import request_scores, score_now
 from services.rfm_worker.repository.segments import Move, write_moves
 from services.rfm_worker.repository.settle import Cause, Settled, settle
 from services.rfm_worker.repository.stage import copy_rows, drop_rows, open_stage
-from services.rfm_worker.repository.tenants import Tenant, change_tenants, load_tenants
+from services.rfm_worker.repository.tenants import ERASED, Tenant, change_tenants, load_tenants
 from shared.db.engine import driver_connection
 from shared.events.erasure import customer_hash
 from shared.messaging import faults
@@ -117,23 +117,28 @@ class BatchWriter:
         await open_stage(raw)
         tenants = await self._open(raw, items)
         batch = Batch.of(item for item in items if not tenants[item.tenant_id].erased)
-        rescored = await change_tenants(raw, batch.tenants, tenants)
+        resettled = await change_tenants(raw, batch.tenants, tenants)
         _refuse_currencies(items, tenants)
         if any(tenants[change.tenant_id].erased for change in batch.tenants):
             batch = Batch.of(item for item in items if not tenants[item.tenant_id].erased)
-        touched = await _Application(connection, raw, batch, tenants, self._hashes).run(now)
-        for tenant_id in sorted(rescored):
-            await score_now(connection, tenants[tenant_id], "settings", now)
+        application = _Application(connection, raw, batch, tenants, self._hashes)
+        touched = await application.run(now) | resettled
         if touched:
-            await request_scores(raw, sorted(touched))
+            await request_scores(raw, touched, application.changes)
         return touched
 
     async def _open(self, raw: Raw, items: Sequence[Item]) -> dict[UUID, Tenant]:
         """Locks and loads the tenants of a batch: alone, where the batch rewrites what others may be adding to."""
         named = {item.tenant_id for item in items}
-        alone = {item.tenant_id for item in items if isinstance(item, TenantChange | Erasure | AliasChange)}
-        await lock_tenants(raw, named, alone)
+        alone = {item.tenant_id for item in items if isinstance(item, TenantChange | AliasChange)}
+        unscored = {item.tenant_id for item in items if _rewrites(item)}
+        await lock_tenants(raw, named, alone, unscored)
         return await load_tenants(raw, named)
+
+
+def _rewrites(item: Item) -> bool:
+    """Whether it takes away what the scorer may be working on."""
+    return isinstance(item, Erasure) or (isinstance(item, TenantChange) and item.body.status == ERASED)
 
 
 def _refuse_currencies(items: Sequence[Item], tenants: dict[UUID, Tenant]) -> None:
@@ -157,6 +162,7 @@ class _Application:
         self.tenants, self.hashes = tenants, hashes
         self.causes: dict[CustomerKey, Cause] = {}
         self.aliases = Aliases({})
+        self.changes: list[Change] = []
 
     async def run(self, now: datetime) -> set[UUID]:
         """Applies the batch; answers the tenants that it changed."""
@@ -164,14 +170,16 @@ class _Application:
         await change_aliases(raw, batch.aliases)
         rebuilt: list[str] = []
         if batch.erasures:
-            rebuilt, returning = await erase(raw, batch.erasures, self.hashes)
-            self.causes = dict.fromkeys(returning, ("erasure", None))
+            erased = await erase(raw, batch.erasures, self.hashes)
+            rebuilt, self.changes = erased.rows, erased.changes
+            self.causes = dict.fromkeys(erased.returning, ("erasure", None))
         buyers = await self._buyers()
         self.aliases = await load_aliases(raw, ((sale.tenant_id, sale.body.products) for sale in batch.sales.values()))
         settled = await self._facts(buyers, rebuilt)
         await people.identify(raw, people.fold(batch.customers, buyers.erased_at), self.hashes)
         if batch.sales or batch.returns or batch.cancellations or rebuilt:
             rows = await add_customers(raw, settled.lowered)
+            self.changes += changes_of(rows)
             removed = await people.remove_unnamed(raw, settled.abandoned)
             await products.describe(raw, batch.products)
             await add_the_rest(raw)
@@ -228,7 +236,7 @@ class _Application:
         await copy_rows(self.raw, rows)
         faults.reach("after_stage")
 
-    async def _score(self, rows: Rows, now: datetime) -> None:
+    async def _score(self, rows: Iterable[Mapping[str, Any]], now: datetime) -> None:
         """Scores the customers whose values changed against the cut-offs that are known now."""
         moves = []
         for row in rows:

@@ -6,10 +6,13 @@ taken back in, and what the code does after the erasure belongs to a new custome
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from services.rfm_worker.domain.facts import Erasure
+from services.rfm_worker.repository.changes import Change, changes_of
+from services.rfm_worker.repository.marks import forget_mark
 from services.rfm_worker.repository.orders import Hashes, orders_of_customer
 from services.rfm_worker.repository.people import CustomerKey, clear, remove_unnamed
 from services.rfm_worker.repository.raw import Raw
@@ -42,6 +45,8 @@ _START_ANEW = """
 update customer set frequency = 0, monetary = 0, first_order_at = null, last_order_at = null,
     last_order_day = null, r = null, f = null, m = null, segment = 'prospect', segment_since = now()
 where tenant_id = $1 and customer_code = $2
+returning new.tenant_id, new.customer_code, old.frequency as was_frequency, old.monetary as was_monetary,
+    old.last_order_day as was_day, new.frequency, new.monetary, new.last_order_day
 """
 
 
@@ -79,14 +84,23 @@ async def load_buyers(raw: Raw, customers: Iterable[CustomerKey], hashes: Hashes
     return Buyers(erasures, hashes)
 
 
-async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes) -> tuple[list[str], set[CustomerKey]]:
-    """Applies erasures; their tenants must be locked alone.
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What erasures leave to the rest of their batch."""
 
-    Returns:
-        Rows for the stage that build up the values of those who bought again since, and these customers.
-    """
+    rows: list[str]
+    """For the stage: they build up the values of those who bought again since."""
+    returning: set[CustomerKey]
+    """Whose code was erased."""
+    changes: list[Change]
+    """What the erased people's values were."""
+
+
+async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes) -> Erased:
+    """Applies erasures; their tenants and the scorers of these must be locked alone."""
     rows: list[str] = []
     returning: set[CustomerKey] = set()
+    changes: list[Change] = []
     for erasure in sorted(erasures, key=lambda e: e.erased_at):
         parameters = erasure.tenant_id, erasure.code_hash, erasure.erased_at
         pseudonym = await raw.fetchval(_REMEMBER, *parameters, f"erased-{secrets.token_hex(16)}")
@@ -97,24 +111,26 @@ async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes) -> tuple[
         await raw.execute(_RENAME, erasure.tenant_id, names, pseudonym, erasure.erased_at)
         if person["code"] is not None:
             key = (erasure.tenant_id, person["code"])
-            await _forget(raw, key, erasure.erased_at)
+            changes += await _forget(raw, key, erasure.erased_at)
             returning.add(key)
     for tenant_id, code in sorted(returning):
         for order in await orders_of_customer(raw, tenant_id, code, hashes):
             assert order.sold_at is not None  # noqa: S101 - a sale that names a customer is recorded
             given = order.contribution()
             # Product and day have this order already: one row takes it off them, the other puts it on again.
-            rows.append(delta_row(-1, order.key, order.sold_at, NOBODY, given))
-            rows.append(delta_row(1, order.key, order.sold_at, order.buyer, given))
-    return rows, returning
+            rows.append(delta_row(-1, order.key, order.sold_at, NOBODY, given, day=order.day))
+            rows.append(delta_row(1, order.key, order.sold_at, order.buyer, given, day=order.day))
+    return Erased(rows, returning, changes)
 
 
-async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> None:
+async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> list[Change]:
     """Takes everything of the erased person away; what remains is the start of a new customer, if anything."""
     for statement in _FORGET:
         await raw.execute(statement, *key)
     await raw.execute("delete from outbox where key = $1", f"{key[0]}:{key[1]}")
-    await raw.execute(_START_ANEW, *key)
+    await forget_mark(raw, *key)
+    changes = changes_of(await raw.fetch(_START_ANEW, *key))
     if await raw.fetchval(_IDENTITY_OF_THE_ERASED, *key, erased_at):
         await clear(raw, [key])
     await remove_unnamed(raw, [key])
+    return changes

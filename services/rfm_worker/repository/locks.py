@@ -1,10 +1,9 @@
 """Advisory locks of one transaction, always taken in this order: tenants, scorers, return ids; each sorted.
 
-Only one process at a time moves the history of a tenant's aliases; it tries that lock and never waits for it.
-
-A batch shares its tenants with other batches. What rewrites a tenant's ledger (an erasure, a changed time zone) has
-the tenant and its scorer to itself. A return may be replaced by one that names another sale, so no order's row stands
-for it: its id is locked instead.
+A batch shares its tenants with other batches. A change of settings or of an alias has the tenant to itself, and what
+rewrites its ledger (an erasure) its scorer too. A return may be replaced by one that names another sale, so no order's
+row stands for it: its id is locked instead. Only one process at a time moves the history of a tenant's aliases; it
+tries that lock and never waits for it.
 """
 
 import zlib
@@ -28,13 +27,16 @@ def key_of(*parts: object) -> int:
     return zlib.crc32(":".join(map(str, parts)).encode()) - 2**31
 
 
-async def lock_tenants(raw: Raw, shared: Iterable[UUID], alone: Collection[UUID]) -> None:
-    """Shares `shared` with other batches and keeps everyone else, the scorer too, away from `alone`."""
+async def lock_tenants(
+    raw: Raw, shared: Iterable[UUID], alone: Collection[UUID] = (), unscored: Collection[UUID] = ()
+) -> None:
+    """Shares `shared` with other batches, keeps other batches away from `alone`, and the scorer too from `unscored`."""
+    alone = {*alone, *unscored}
     wanted = {key_of(tenant): False for tenant in shared} | {key_of(tenant): True for tenant in alone}
     keys = sorted(wanted)
     await raw.fetch(_TENANTS, TENANT, keys, [wanted[key] for key in keys])
-    if alone:
-        await raw.fetch(_ALONE, SCORER, sorted({key_of(tenant) for tenant in alone}))
+    if unscored:
+        await raw.fetch(_ALONE, SCORER, sorted({key_of(tenant) for tenant in unscored}))
 
 
 async def lock_returns(raw: Raw, ids: Iterable[tuple[UUID, str]]) -> None:

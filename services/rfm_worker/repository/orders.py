@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from services.rfm_worker.repository.rows import NOBODY, Buyer, SaleKey
 
 _KEYS = "unnest($1::uuid[], $2::text[]) as k(tenant_id, sale_id)"
 _SALES = f"""
-select s.tenant_id, s.sale_id, s.recorded, s.customer_code, s.sold_at, s.event_time, s.event_id, s.product_keys,
+select s.tenant_id, s.sale_id, s.recorded, s.customer_code, s.sold_at, s.day, s.event_time, s.event_id, s.product_keys,
     s.effective_keys, s.quantities, s.amounts, e.pseudonym is not null as erased
 from {_KEYS} join sale s using (tenant_id, sale_id)
 left join erasure e on e.tenant_id = s.tenant_id and e.pseudonym = s.customer_code
@@ -63,6 +63,8 @@ class Order:
     """Of its sale; None while that has not come."""
     buyer: Buyer = NOBODY
     sold_at: datetime | None = None
+    day: date | None = None
+    """Local date under which the ledger sums it; None while this batch has yet to date it."""
     lines: Lines | None = None
     mapped: Mapping[str, str] = field(default_factory=dict)
     """Keys of its lines that stand for other products."""
@@ -78,8 +80,9 @@ class Order:
         """The order with this sale in it, some keys of which stand for other products."""
         body = sale.body
         return replace(
-            self, accepted=sale.accepted, buyer=buyer, sold_at=body.sold_at, lines=body.lines(), mapped=mapped
-        )
+            self, accepted=sale.accepted, buyer=buyer, sold_at=body.sold_at, day=None, lines=body.lines(),
+            mapped=mapped,
+        )  # fmt: skip
 
 
 async def load_orders(raw: Raw, keys: Collection[SaleKey], hashes: Hashes) -> dict[SaleKey, Order]:
@@ -103,6 +106,7 @@ async def load_orders(raw: Raw, keys: Collection[SaleKey], hashes: Hashes) -> di
             counted = None if r["erased"] else code
             order = replace(
                 order, accepted=(r["event_time"], r["event_id"]), sold_at=r["sold_at"],
+                day=r["day"],
                 buyer=Buyer(code, counted, hashes((key[0], counted)) if counted is not None else None),
                 lines=Lines(r["product_keys"], r["quantities"], r["amounts"]),
                 mapped=_mapped(r["product_keys"], r["effective_keys"]),

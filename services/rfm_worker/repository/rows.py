@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -38,7 +38,7 @@ class Buyer:
 
 NOBODY = Buyer(None, None, None)
 _NO_SALE = "\t".join([NULL] * 13)
-_NO_VALUES = "\t".join(["0", "0", "0", *[NULL] * 5])
+_NO_VALUES = "\t".join(["0", "0", "0", *[NULL] * 6])
 
 
 def sale_row(n: int, sale: Sale, buyer: Buyer, mapped: Mapping[str, str]) -> str:
@@ -60,7 +60,7 @@ def sale_row(n: int, sale: Sale, buyer: Buyer, mapped: Mapping[str, str]) -> str
         sale.accepted[0].isoformat(), text(sale.accepted[1]), texts(body.products),
         texts(products) if mapped else NULL, texts_or_nulls(body.labels), numbers(body.quantities),
         numbers(body.unit_prices), numbers(body.discounts), numbers(body.amounts), document(body.metadata),
-        "1" if net > 0 else "0", str(units), str(net), str(spend_weight), str(units_weight), *parts,
+        "1" if net > 0 else "0", str(units), str(net), str(spend_weight), str(units_weight), *parts, NULL,
     )) + "\n"  # fmt: skip
 
 
@@ -75,8 +75,14 @@ def place_row(n: int, key: SaleKey) -> str:
     return f"{head}\t{_NO_SALE}\t{_NO_VALUES}\n"
 
 
-def delta_row(sign: int, key: SaleKey, sold_at: datetime, buyer: Buyer, given: Contribution) -> str:
-    """The contribution of an order, added (sign 1) or taken away (sign -1). It has no number: it is no ledger row."""
+def delta_row(
+    sign: int, key: SaleKey, sold_at: datetime, buyer: Buyer, given: Contribution, *, day: date | None
+) -> str:
+    """The contribution of an order, added (sign 1) or taken away (sign -1). It has no number: it is no ledger row.
+
+    Args:
+        day: under which the ledger sums the order; None for a sale that is dated in this batch.
+    """
     spend_weight, units_weight = weights(sold_at)
     parts = given.parts
     return "\t".join((
@@ -84,4 +90,5 @@ def delta_row(sign: int, key: SaleKey, sold_at: datetime, buyer: Buyer, given: C
         binary(buyer.code_hash), moment(sold_at), *[NULL] * 12, "1" if given.counts else "0", str(given.units),
         str(given.net), str(spend_weight), str(units_weight), texts(list(parts)),
         numbers(str(part.units) for part in parts.values()), numbers(str(part.amount) for part in parts.values()),
+        NULL if day is None else day.isoformat(),
     )) + "\n"  # fmt: skip

@@ -96,7 +96,7 @@ def _difference(result: Settled, old: Order, new: Order, cause: Cause) -> None:
     for sign, order, given in ((-1, old, was), (1, new, now)):
         if order.sold_at is None:
             continue
-        result.rows.append(delta_row(sign, order.key, order.sold_at, order.buyer, given))
+        result.rows.append(delta_row(sign, order.key, order.sold_at, order.buyer, given, day=order.day))
         if order.buyer.counted is not None:
             customer = (order.key[0], order.buyer.counted)
             result.causes[customer] = cause

@@ -13,7 +13,7 @@ COLUMNS = (
     "n", "sign", "tenant_id", "sale_id", "recorded", "customer_code", "counted", "code_hash", "sold_at", "channel",
     "currency", "event_time", "event_id", "product_keys", "effective_keys", "labels", "quantities", "unit_prices",
     "discounts", "amounts", "metadata", "orders", "units", "net", "spend_weight", "units_weight", "part_keys",
-    "part_units", "part_amounts",
+    "part_units", "part_amounts", "day",
 )  # fmt: skip
 
 _CREATE = """
@@ -25,7 +25,8 @@ create temp table if not exists stage (
     quantities numeric(18,3)[], unit_prices numeric(18,4)[],
     discounts numeric(18,4)[], amounts numeric(18,4)[], metadata jsonb,
     orders int, units numeric, net numeric(18,4), spend_weight numeric, units_weight numeric,
-    part_keys text[] collate "C", part_units numeric[], part_amounts numeric[]
+    part_keys text[] collate "C", part_units numeric[], part_amounts numeric[],
+    day date
 ) on commit delete rows
 """
 

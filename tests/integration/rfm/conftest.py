@@ -49,8 +49,9 @@ class Rfm:
         await self.applier.apply(items, {("sales", 0): 1})
 
     async def score(self) -> None:
-        """One run of the scorer for the tenant."""
-        await self.scorer.score(self.tenant_id)
+        """Runs of the scorer for the tenant until it has nothing more to do at once."""
+        while await self.scorer.score(self.tenant_id):
+            pass
 
     async def move(self) -> None:
         """Lets the tenant's history follow its aliases to the end."""

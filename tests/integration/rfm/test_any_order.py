@@ -122,6 +122,7 @@ async def test_every_delivery_ends_in_the_rows_of_a_recomputation(
         if chance.random() < 0.3:
             await rfm.mover.step(rfm.tenant_id)
     await rfm.move()
+    await rfm.score()
     assert await stored(rfm) == recompute(stream, SECRET)
     report = await rfm.verified()
     assert report, report.lines()
