@@ -22,7 +22,7 @@ BREATH_S = 0.01
 """Seconds between two parts, which belong to the batches."""
 LONGEST_PAUSE_S = 5.0
 STUCK_AFTER_S = 180.0
-ORDERS_AT_ONCE = 1_000
+ORDERS_AT_ONCE = 500
 REMEMBERED_HASHES = 5_000
 
 log = get_logger(__name__)

@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from uuid import UUID
 
+from services.rfm_worker.domain.contribution import Contribution
 from services.rfm_worker.domain.facts import AliasChange
 from services.rfm_worker.repository.aggregates import add_the_rest
 from services.rfm_worker.repository.locks import ALIASES, key_of, lock_tenants
@@ -147,8 +148,17 @@ async def _move(raw: Raw, tenant_id: UUID, sale_ids: Collection[str], hashes: Ha
 
 
 def _rows(old: Order, new: Order) -> list[str]:
-    """The contribution taken away as it was and added as it is."""
-    if old.sold_at is None:
+    """The contribution taken away as it was and added as it is, without the products for which it stays the same."""
+    was, now = old.contribution(), new.contribution()
+    moved = {key for key in was.parts.keys() | now.parts.keys() if was.parts.get(key) != now.parts.get(key)}
+    if old.sold_at is None or not moved:
         return []
-    both = ((-1, old.contribution()), (1, new.contribution()))
-    return [delta_row(sign, old.key, old.sold_at, old.buyer, given, day=old.day) for sign, given in both]
+    both = ((-1, was), (1, now))
+    return [
+        delta_row(sign, old.key, old.sold_at, old.buyer, _of_products(given, moved), day=old.day)
+        for sign, given in both
+    ]
+
+
+def _of_products(given: Contribution, keys: Collection[str]) -> Contribution:
+    return replace(given, parts={key: part for key, part in given.parts.items() if key in keys})
