@@ -12,6 +12,7 @@ from services.api_gateway.background import run_background
 from services.api_gateway.dependencies import Services
 from services.api_gateway.edge import Edge
 from services.api_gateway.errors import install_handlers
+from services.api_gateway.exports.response import ExportSlots
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.idempotency import Idempotency
 from services.api_gateway.large_reads import LargeReads
@@ -24,9 +25,12 @@ from services.api_gateway.routes import (
     api_keys,
     auth,
     customers,
+    exports,
     health,
     ledger,
     lifetime,
+    person,
+    product_aliases,
     products,
     rfm,
     sales,
@@ -60,8 +64,11 @@ ROUTERS: Sequence[APIRouter] = (
     tenants.router,
     users.router,
     api_keys.router,
+    person.router,  # before customers: its paths are longer
     customers.router,
     products.router,
+    product_aliases.router,
+    exports.router,
     status.router,
     health.router,
 )
@@ -104,6 +111,7 @@ def build_services(settings: GatewaySettings) -> Services:
         tokens=AccessTokens(settings),
         passwords=Passwords(settings),
         login_limits=LoginLimits(settings),
+        export_slots=ExportSlots(settings.export_concurrency, settings.export_concurrency_per_tenant),
         large_reads=large_reads,
         past=Past(engine, large_reads, lifetime_s=settings.as_of_cache_s, entries=PAST_STATES),
     )

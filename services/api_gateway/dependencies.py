@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.api_gateway.context import context_of
 from services.api_gateway.errors import Problem, forbidden
+from services.api_gateway.exports.response import ExportSlots
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.log_ends import LogEnds
@@ -42,6 +43,7 @@ class Services:
     tokens: AccessTokens
     passwords: Passwords
     login_limits: LoginLimits
+    export_slots: ExportSlots
     large_reads: LargeReads
     past: Past
     health: Health = field(default_factory=Health)

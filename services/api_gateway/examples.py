@@ -56,6 +56,8 @@ PRODUCT = {
     "attributes": {"width": "80 cm"},
 }
 PRODUCT_FIELDS = {name: value for name, value in PRODUCT.items() if name != "product_key"}
+ALIAS = {"alias": "T-9", "product_key": "P-88"}
+ALIAS_FIELDS = {"product_key": "P-88"}
 PRODUCT_PATCH = {"price": "34.90", "stock": "80"}
 WHAT_IF = {
     "method": "fixed",

@@ -12,7 +12,7 @@ from services.api_gateway.repository import erasure
 from services.api_gateway.repository import tenants as repository
 from services.api_gateway.tenant_events import changed
 from shared.db.engine import transaction
-from shared.events.catalogue import CUSTOMERS, PRODUCTS, Topic
+from shared.events.catalogue import CUSTOMERS, PRODUCT_ALIASES, PRODUCTS, Topic
 from shared.messaging.outbox import insert_outbox
 from shared.observability.logging import get_logger
 
@@ -46,6 +46,7 @@ async def erase_closed(engine: AsyncEngine, grace_days: int, now: datetime | Non
 async def _erase(engine: AsyncEngine, tenant_id: UUID) -> None:
     await _bury(engine, tenant_id, CUSTOMERS, erasure.take_customers)
     await _bury(engine, tenant_id, PRODUCTS, erasure.take_products)
+    await _bury(engine, tenant_id, PRODUCT_ALIASES, erasure.take_aliases)
     async with transaction(engine, tenant_id=tenant_id) as connection:
         row = await repository.find(connection, tenant_id, lock=True)
         if row is None or row.status != "closed":

@@ -66,6 +66,10 @@ class GatewaySettings(CommonSettings):
     idempotency_lock_s: int = Field(
         60, ge=5, description="seconds after which a request that never answered may be tried again"
     )
+    export_concurrency: int = Field(
+        4, ge=1, le=100, description="exports that run at once; each keeps one connection to the database meanwhile"
+    )
+    export_concurrency_per_tenant: int = Field(2, ge=1, le=100, description="of these, how many may be one tenant's")
     proxy_ips: str = Field(
         "", description="addresses of proxies (comma separated, or *) whose X-Forwarded-For names the caller"
     )

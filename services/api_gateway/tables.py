@@ -144,6 +144,18 @@ product = Table(
     Column("updated_at", TIME, nullable=False),
 )
 
+product_alias = Table(
+    "product_alias",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("alias", KEY, primary_key=True),
+    Column("product_key", KEY, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("created_at", TIME, nullable=False),
+    Column("updated_at", TIME, nullable=False),
+    Index("product_alias_of_product", "tenant_id", "product_key", "alias"),
+)
+
 idempotency_key = Table(
     "idempotency_key",
     metadata,

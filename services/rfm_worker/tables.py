@@ -76,7 +76,8 @@ sale = Table(
     Column("returned", Boolean, nullable=False, server_default="false"),
     Column("event_time", TIME),
     Column("event_id", Text),
-    Column("product_keys", ARRAY(KEY)),
+    Column("product_keys", ARRAY(KEY), comment="as they were sent"),
+    Column("effective_keys", ARRAY(KEY), comment="the products that these stand for; null: themselves"),
     Column("labels", ARRAY(Text)),
     Column("quantities", ARRAY(QUANTITY)),
     Column("unit_prices", ARRAY(MONEY)),
@@ -177,6 +178,25 @@ product = Table(
     Column("revenue", SUM, nullable=False, server_default="0"),
     Column("units_weight", WEIGHT, nullable=False, server_default="0"),
     comment="Net contributions per product; units_weight decays with a half-life of 90 days.",
+)
+
+product_alias = Table(
+    "product_alias",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("alias", KEY, primary_key=True),
+    Column("product_key", KEY, nullable=False),
+    Column("version", Integer, nullable=False),
+    comment="Keys that tills and shops send, and the products that they stand for.",
+)
+
+alias_move = Table(
+    "alias_move",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("alias", KEY, primary_key=True),
+    Column("position", KEY, nullable=False, server_default=""),
+    comment="Aliases whose history has not moved yet; orders up to the sale_id in position have.",
 )
 
 day = Table(
@@ -326,7 +346,7 @@ TENANT_TABLES = tuple(table.name for table in metadata.sorted_tables if "tenant_
 
 REBUILT_TABLES = (
     "tenant", "sale", "sale_return", "sale_cancellation", "erasure", "customer", "customer_product", "product", "day",
-    "cutoffs", "quantile_mark", "recompute",
+    "cutoffs", "quantile_mark", "recompute", "product_alias", "alias_move",
 )  # fmt: skip
 """What follows from the events alone: a rebuild fills them anew and puts them in the place of the old ones."""
 EMPTIED_TABLES = ("score_request",)

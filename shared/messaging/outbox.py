@@ -201,9 +201,11 @@ class OutboxRelay:
             [Message(r["topic"], r["key"].encode(), r["value"], unpack_headers(r["headers"])) for r in rows]
         )
         faults.reach("before_mark")
+        # The key of a tombstone may name a person who was erased: it is forgotten once the broker has it.
         await connection.execute(
             f"update {self._schema}.outbox o set published_at = clock_timestamp(), "  # noqa: S608
-            'partition = p.partition, "offset" = p."offset" '
+            'partition = p.partition, "offset" = p."offset", key = case when o.value is null then \'\' else o.key end, '
+            "headers = case when o.value is null then '[]' else o.headers end "
             'from unnest($1::bigint[], $2::int[], $3::bigint[]) as p(id, partition, "offset") where o.id = p.id',
             [r["id"] for r in rows],
             [at.partition for at in placed],

@@ -28,6 +28,7 @@ async def test_every_table_with_a_tenant_has_row_level_security_for_both_roles(s
 
 NOT_FILLED_BY_THE_SCENE = (
     "rfm.score_request (tenant_id) values ($1::uuid)",
+    "rfm.alias_move values ($1::uuid, 'T', '')",
     "rfm.recompute (tenant_id, requested_at, cause, step, updated_at) "
     "values ($1::uuid, now(), 'repair', 'days', now()) on conflict do nothing",
     "rfm.job_run (tenant_id, job, finished_at, seconds, outcome, orders, figures) "

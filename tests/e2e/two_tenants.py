@@ -32,6 +32,8 @@ class Operation:
     kind: Kind
     body: Any = None
     query: Mapping[str, str] = field(default_factory=dict)
+    lists_all: bool = False
+    """It answers with all ids of the caller's own things: once these bear A's ids, A's mark in them says nothing."""
 
 
 OPERATIONS: dict[str, Operation] = {
@@ -81,6 +83,7 @@ OPERATIONS: dict[str, Operation] = {
     "PUT /v1/customers/{customer_code}": Operation("own namespace", {"first_name": "B"}),
     "GET /v1/customers/{customer_code}/sales": Operation("foreign id"),
     "GET /v1/customers/{customer_code}/history": Operation("foreign id"),
+    "GET /v1/customers/{customer_code}/export": Operation("foreign id"),
     "GET /v1/products": Operation("own", query={"q": "shelf"}),
     "POST /v1/products": Operation("own namespace", {"product_key": "{product_key}", "name": "B"}),
     "POST /v1/products/bulk": Operation("own namespace", {"products": [{"product_key": "{product_key}"}]}),
@@ -88,6 +91,16 @@ OPERATIONS: dict[str, Operation] = {
     "PATCH /v1/products/{product_key}": Operation("foreign id", {"name": "B"}),
     "DELETE /v1/products/{product_key}": Operation("foreign id"),
     "PUT /v1/products/{product_key}": Operation("own namespace", {"name": "B"}),
+    "GET /v1/product-aliases": Operation("own", query={"product_key": "{product_key}"}),
+    "GET /v1/product-aliases/suggestions": Operation("own", query={"q": "shelf"}),
+    "GET /v1/product-aliases/unmapped": Operation("own"),
+    "POST /v1/product-aliases": Operation("own namespace", {"alias": "{alias}", "product_key": "{product_key}"}),
+    "POST /v1/product-aliases/bulk": Operation(
+        "own namespace", {"aliases": [{"alias": "{alias}", "product_key": "{product_key}"}]}
+    ),
+    "GET /v1/product-aliases/{alias}": Operation("foreign id"),
+    "PUT /v1/product-aliases/{alias}": Operation("own namespace", {"product_key": "{product_key}"}),
+    "DELETE /v1/product-aliases/{alias}": Operation("foreign id"),
     "GET /v1/sales": Operation("own", query={"customer_code": "{customer_code}"}),
     "POST /v1/sales": Operation("own namespace", SALE),
     "POST /v1/sales/batch": Operation("own namespace", {"sales": [SALE]}),
@@ -101,6 +114,10 @@ OPERATIONS: dict[str, Operation] = {
         },
     ),
     "POST /v1/sales/{sale_id}/cancellation": Operation("own namespace", {"cancelled_at": WHEN}),
+    "GET /v1/exports/customers.{format}": Operation("own", lists_all=True),
+    "GET /v1/exports/sales.{format}": Operation("own", lists_all=True),
+    "GET /v1/exports/products.{format}": Operation("own", lists_all=True),
+    "GET /v1/exports/segments-history.{format}": Operation("own", lists_all=True),
     "GET /v1/rfm/distribution": Operation("own"),
     "GET /v1/rfm/cutoffs": Operation("own"),
     "GET /v1/analytics/lifetime-value": Operation("own"),
@@ -177,6 +194,8 @@ async def _populate(installation: Installation, tenant: Tenant, ids: dict[str, s
         await http.post("/v1/sales", json={**sale, "sale_id": "S-void"}, headers=auth),
         await http.post("/v1/sales/S-void/cancellation", json=void, headers=auth),
     ]
+    alias = {"alias": ids["alias"], "product_key": ids["product_key"]}
+    writes.append(await http.post("/v1/product-aliases", json=alias, headers=auth))
     assert all(write.is_success for write in writes), [write.text for write in writes]
     seen = {TOKEN: joined_tokens(*(write.headers[TOKEN] for write in (settings, *writes))), "Prefer": "wait=30"}
     shares = expect(await http.get("/v1/rfm/distribution", headers={**auth, **seen}), 200)
@@ -194,7 +213,7 @@ async def rows_of(connection: asyncpg.Connection, tenant_id: str) -> dict[str, l
     """Every row of a tenant, as text; without what changes by itself."""
     found = {}
     for table in await tenant_tables(connection):
-        if table != "rfm.score_request":
+        if table not in ("rfm.score_request", "rfm.alias_move"):
             query = f"select (to_jsonb(t) - 'last_used_at')::text as row from {table} t where tenant_id = $1::uuid"
             found[table] = sorted(each["row"] for each in await connection.fetch(query, tenant_id))
     return found
@@ -218,8 +237,10 @@ async def set_scene(installation: Installation) -> Scene:
         "tenant_id": victim.tenant_id,
         "customer_code": f"C-{mark}",
         "product_key": f"P-{mark}",
+        "alias": f"T-{mark}",
         "sale_id": f"S-{mark}",
         "return_id": f"R-{mark}",
+        "format": "csv",
     }
     await _populate(installation, victim, ids)
     intruders = {

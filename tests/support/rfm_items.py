@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from services.rfm_worker.domain.facts import (
+    AliasChange,
     Basket,
     Cancellation,
     CustomerChange,
@@ -18,6 +19,7 @@ from services.rfm_worker.domain.facts import (
 from shared.events.erasure import customer_hash
 from shared.events.payloads import (
     CustomerChangedV1,
+    ProductAliasChangedV1,
     ProductChangedV1,
     SaleCancelledV1,
     SaleRecordedV1,
@@ -121,3 +123,16 @@ def article(tenant_id: UUID, key: str, version: int, family: str | None) -> Prod
 def no_article(tenant_id: UUID, key: str) -> ProductChange:
     """A product's tombstone."""
     return ProductChange(tenant_id, key, None)
+
+
+def alias(tenant_id: UUID, key: str, version: int, product: str) -> AliasChange:
+    """A key that stands for a product."""
+    body = ProductAliasChangedV1.model_validate({
+        "alias": key, "product_key": product, "version": version, "created_at": START, "updated_at": START,
+    })  # fmt: skip
+    return AliasChange(tenant_id, key, body)
+
+
+def no_alias(tenant_id: UUID, key: str) -> AliasChange:
+    """An alias's tombstone."""
+    return AliasChange(tenant_id, key, None)

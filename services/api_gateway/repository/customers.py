@@ -37,7 +37,10 @@ _LIFETIME = text(
     """
 )
 _KNOWN = text("select exists (select from rfm.customer where tenant_id = :tenant and customer_code = :code)")
-_BLANK = text("update gateway.outbox set value = null where topic = :topic and key = :key and value is not null")
+_BLANK = text(
+    "update gateway.outbox set value = null, key = case when published_at is null then key else '' end, "
+    "headers = case when published_at is null then headers else '[]' end where topic = :topic and key = :key"
+)
 _FORGET = text(
     "update gateway.idempotency_key set body = null, headers = null "
     "where tenant_id = :tenant and position(cast(:part as bytea) in body) > 0"
@@ -74,8 +77,8 @@ async def is_known_from_sales(connection: AsyncConnection, tenant_id: UUID, code
 async def blank_events(connection: AsyncConnection, tenant_id: UUID, code: str) -> None:
     """Takes a customer's personal data out of what the gateway keeps beside the record itself.
 
-    Outbox entries that are not yet published become tombstones. Remembered answers are forgotten, but not that the
-    request was carried out: trying it again must not bring the person back.
+    Outbox entries that are not yet published become tombstones, the others forget even their keys. Remembered answers
+    are forgotten, but not that the request was carried out: trying it again must not bring the person back.
     """
     await connection.execute(_BLANK, {"topic": CUSTOMERS.name, "key": f"{tenant_id}:{code}"})
     part = b'"customer_code":' + orjson.dumps(code)

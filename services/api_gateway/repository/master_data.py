@@ -1,4 +1,4 @@
-"""What customers and products have in common: rows with a version, written one or thousands at a time."""
+"""What customers, products and aliases have in common: rows with a version, written one or thousands at a time."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,11 @@ class Master:
     table: str
     key: str
     columns: dict[str, str]
+
+    @property
+    def noun(self) -> str:
+        """What a row is called in sentences."""
+        return self.table.replace("_", " ")
 
     @property
     def names(self) -> str:
@@ -74,8 +79,10 @@ PRODUCT = Master(
         "attributes": "jsonb",
     },
 )
-_INSERT = {master.table: master.insert("do nothing") for master in (CUSTOMER, PRODUCT)}
-_UPSERT = {master.table: master.insert(master.replace) for master in (CUSTOMER, PRODUCT)}
+ALIAS = Master("product_alias", "alias", {"product_key": "text"})
+_ALL = (CUSTOMER, PRODUCT, ALIAS)
+_INSERT = {master.table: master.insert("do nothing") for master in _ALL}
+_UPSERT = {master.table: master.insert(master.replace) for master in _ALL}
 
 
 async def insert_one(
@@ -119,7 +126,7 @@ async def delete(connection: AsyncConnection, master: Master, tenant_id: UUID, c
 
 
 def _empty(master: Master, code: str) -> dict[str, Any]:
-    needed = {"tags": [], "attributes": {}, "consents": {}, "active": True}
+    needed = {"tags": [], "attributes": {}, "consents": {}, "active": True, "product_key": ""}
     return {master.key: code, **{name: value for name, value in needed.items() if name in master.columns}}
 
 

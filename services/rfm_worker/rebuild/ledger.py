@@ -19,6 +19,7 @@ from shared.events.payloads import SaleCancelledV1, SaleReturnedV1
 _MINE = "($1::uuid is null or tenant_id = $1)"
 _COPIES = {
     "tenant": "true",
+    "product_alias": "true",
     "erasure": "true",
     "customer": "master_version is not null",
     "product": "master_version is not null",

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.rfm_worker.domain.facts import (
+    AliasChange,
     Cancellation,
     CustomerChange,
     Erasure,
@@ -22,6 +23,7 @@ from services.rfm_worker.domain.facts import (
 from services.rfm_worker.domain.scores import Standing, standing
 from services.rfm_worker.repository import people, products
 from services.rfm_worker.repository.aggregates import add_customers, add_the_rest
+from services.rfm_worker.repository.aliases import Aliases, change_aliases, load_aliases
 from services.rfm_worker.repository.changes import Change, changes_of, request_scores
 from services.rfm_worker.repository.erasures import Buyers, Pseudonyms, erase, load_buyers
 from services.rfm_worker.repository.ledger import insert_new
@@ -56,6 +58,7 @@ class Batch:
     customers: list[CustomerChange] = field(default_factory=list)
     erasures: list[Erasure] = field(default_factory=list)
     products: list[ProductChange] = field(default_factory=list)
+    aliases: list[AliasChange] = field(default_factory=list)
 
     @classmethod
     def of(cls, items: Iterable[Item]) -> "Batch":
@@ -77,6 +80,8 @@ class Batch:
                     batch.erasures.append(item)
                 case ProductChange():
                     batch.products.append(item)
+                case AliasChange():
+                    batch.aliases.append(item)
         return batch
 
     def named_sales(self) -> set[SaleKey]:
@@ -130,7 +135,7 @@ class BatchWriter:
     async def _open(self, raw: Raw, items: Sequence[Item]) -> dict[UUID, Tenant]:
         """Locks and loads the tenants of a batch: alone, where the batch rewrites what others may be adding to."""
         named = {item.tenant_id for item in items}
-        alone = {item.tenant_id for item in items if isinstance(item, TenantChange)}
+        alone = {item.tenant_id for item in items if isinstance(item, TenantChange | AliasChange)}
         unscored = {item.tenant_id for item in items if _rewrites(item)}
         await lock_tenants(raw, named, alone, unscored)
         return await load_tenants(raw, named)
@@ -168,17 +173,20 @@ class _Application:
         self.connection, self.raw, self.batch = connection, raw, batch
         self.tenants, self.hashes, self.pseudonyms = tenants, hashes, pseudonyms
         self.causes: dict[CustomerKey, Cause] = {}
+        self.aliases = Aliases({})
         self.changes: list[Change] = []
 
     async def run(self, now: datetime) -> set[UUID]:
         """Applies the batch; answers the tenants that it changed."""
         batch, raw = self.batch, self.raw
+        await change_aliases(raw, batch.aliases)
         rebuilt: list[str] = []
         if batch.erasures:
             erased = await erase(raw, batch.erasures, self.hashes, self.pseudonyms)
             rebuilt, self.changes = erased.rows, erased.changes
             self.causes = dict.fromkeys(erased.returning, ("erasure", None))
         buyers = await self._buyers()
+        self.aliases = await load_aliases(raw, ((sale.tenant_id, sale.body.products) for sale in batch.sales.values()))
         settled = await self._facts(buyers, rebuilt)
         await people.identify(raw, people.fold(batch.customers, buyers.erased_at), self.hashes)
         if batch.sales or batch.returns or batch.cancellations or rebuilt:
@@ -224,7 +232,7 @@ class _Application:
             raw, named | {(sale.tenant_id, sale.body.sale_id) for sale in again}, sales=again,
             returns=batch.returns.values(), cancellations=batch.cancellations.values(),
             buyer_of=lambda sale: buyers.of(sale.tenant_id, sale.body.customer_code, sale.body.sold_at),
-            hashes=self.hashes,
+            mapped_of=lambda sale: self.aliases.of(sale.tenant_id, sale.body.products), hashes=self.hashes,
         )  # fmt: skip
         await copy_rows(raw, rebuilt + settled.rows)
         self.causes |= settled.causes
@@ -237,7 +245,7 @@ class _Application:
             buyer = buyers.of(sale.tenant_id, body.customer_code, body.sold_at)
             if buyer.counted is not None:
                 self.causes[sale.tenant_id, buyer.counted] = ("sale", body.sale_id)
-            rows.append(sale_row(n, sale, buyer))
+            rows.append(sale_row(n, sale, buyer, self.aliases.of(sale.tenant_id, body.products)))
         places = sorted(named - self.batch.sales.keys())
         rows += [place_row(n, key) for n, key in enumerate(places, len(rows))]
         await copy_rows(self.raw, rows)

@@ -1,8 +1,9 @@
 """Advisory locks of one transaction, always taken in this order: tables, tenants, scorers, return ids; each sorted.
 
-A batch shares its tenants with other batches. A change of settings has the tenant to itself, and what rewrites its
-ledger (an erasure) its scorer too. A return may be replaced by one that names another sale, so no order's row stands
-for it: its id is locked instead.
+A batch shares its tenants with other batches. A change of settings or of an alias has the tenant to itself, and what
+rewrites its ledger (an erasure) its scorer too. A return may be replaced by one that names another sale, so no order's
+row stands for it: its id is locked instead. Only one process at a time moves the history of a tenant's aliases; it
+tries that lock and never waits for it.
 
 Whoever writes shares the tables; a rebuild has them to itself while it puts its own in their place. The shadow that it
 fills meanwhile is a schema with the same statements, and locks of its own.
@@ -15,7 +16,7 @@ from uuid import UUID
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.tables import SCHEMA
 
-TENANT, SCORER, RETURN, TABLES = 11, 12, 13, 14
+TENANT, SCORER, RETURN, TABLES, ALIASES = 11, 12, 13, 14, 15
 """First half of the lock's key; the second half is a hash, and two that collide merely wait for each other."""
 
 # 0 in the live schema, something else in any other.
@@ -29,7 +30,7 @@ select case when alone then pg_advisory_xact_lock($1, key # {_APART})::text
 from unnest($2::int[], $3::bool[]) as wanted(key, alone)
 """  # noqa: S608
 _ALONE = f"select pg_advisory_xact_lock($1, key # {_APART}) from unnest($2::int[]) as wanted(key)"  # noqa: S608
-_TRY_SCORER = f"select pg_try_advisory_xact_lock($1, $2::int # {_APART})"
+_TRY = f"select pg_try_advisory_xact_lock($1, $2::int # {_APART})"
 _TABLES_ALONE = f"select pg_advisory_xact_lock({TABLES}, {_APART})"
 
 
@@ -65,7 +66,12 @@ async def lock_tenants(
 
 async def try_lock_scorer(raw: Raw, tenant_id: UUID) -> bool:
     """Has the tenant's scorer to itself, unless somebody else has."""
-    return bool(await raw.fetchval(_TRY_SCORER, SCORER, key_of(tenant_id)))
+    return bool(await raw.fetchval(_TRY, SCORER, key_of(tenant_id)))
+
+
+async def try_lock_aliases(raw: Raw, tenant_id: UUID) -> bool:
+    """Has the moves of the tenant's aliases to itself, unless somebody else has."""
+    return bool(await raw.fetchval(_TRY, ALIASES, key_of(tenant_id)))
 
 
 async def lock_returns(raw: Raw, ids: Iterable[tuple[UUID, str]]) -> None:

@@ -16,7 +16,7 @@ select sale_id from sale where tenant_id = $1 and sale_id > $2 and recorded orde
 """
 _MOVED = """
 select s.sale_id, s.day, (s.sold_at at time zone t.timezone)::date as new_day, s.net, s.cancelled, s.product_keys,
-    s.quantities
+    s.effective_keys, s.quantities
 from sale s join tenant t using (tenant_id)
 where s.tenant_id = $1 and s.sale_id = any($2::text[])
     and s.day is distinct from (s.sold_at at time zone t.timezone)::date
@@ -25,13 +25,15 @@ _SUMS = f"""
 with moved as materialized ({_MOVED}),
 sold as (
     select m.sale_id, l.product_key, sum(l.quantity) as units
-    from moved m, unnest(m.product_keys, m.quantities) as l(product_key, quantity)
+    from moved m, unnest(coalesce(m.effective_keys, m.product_keys), m.quantities) as l(product_key, quantity)
     where not m.cancelled group by 1, 2
 ),
 back as (
-    select r.sale_id, l.product_key, sum(l.quantity) as units
-    from sale_return r, unnest(r.product_keys, r.quantities) as l(product_key, quantity)
-    where r.tenant_id = $1 and r.sale_id in (select sale_id from moved) group by 1, 2
+    select m.sale_id, rfm.effective_key(l.product_key, m.product_keys, m.effective_keys) as product_key,
+        sum(l.quantity) as units
+    from moved m join sale_return r on r.tenant_id = $1 and r.sale_id = m.sale_id,
+        unnest(r.product_keys, r.quantities) as l(product_key, quantity)
+    group by 1, 2
 ),
 unit as (
     select sale_id, sum(greatest(0, sold.units - coalesce(back.units, 0))) as units

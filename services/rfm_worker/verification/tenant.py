@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import polars as pl
 
+from services.rfm_worker.verification.aliases import alias_differences
 from services.rfm_worker.verification.compare import Report, compare, without_zeros
 from services.rfm_worker.verification.load import MONEY, Tables, load_tables
 from services.rfm_worker.verification.profiles import compare_profiles, compute_profiles, load_profiles
@@ -30,6 +31,7 @@ async def compare_tenant(
         on: the reference date.
         codes: these customers only. The stored cut-offs are then believed, and products and days are left out.
     """
+    report.add(await alias_differences(seen.first, tenant.tenant_id))
     tables = await load_tables(seen, tenant.tenant_id, codes)
     # The database answers for the profiles while the frames are computed.
     profiles = asyncio.create_task(

@@ -166,6 +166,13 @@ async def test_a_closed_tenant_is_erased_after_its_grace_period_and_leaves_tombs
                     ),
                     {"tenant": uuid.UUID(tenant["tenant_id"])},
                 )
+            await connection.execute(
+                text(
+                    "insert into gateway.product_alias (tenant_id, alias, product_key, version, created_at, "
+                    "updated_at) select :tenant, 'a' || n, 'k1', 1, now(), now() from generate_series(1, 5) n"
+                ),
+                {"tenant": uuid.UUID(tenant["tenant_id"])},
+            )
         await connection.execute(
             text("insert into gateway.outbox (topic, key, value, headers) values ('customers', :key, 'Ana', '[]')"),
             {"key": f"{made['tenant_id']}:k1"},
@@ -177,14 +184,14 @@ async def test_a_closed_tenant_is_erased_after_its_grace_period_and_leaves_tombs
     assert await janitor.erase_closed(engine, 30, later) == [uuid.UUID(made["tenant_id"])]
     assert await janitor.erase_closed(engine, 30, later) == []
     async with admin_engine.connect() as connection:
-        for table, left in (("customer", 5), ("product", 5), ("user_account", 2), ("api_key", 0)):
+        for table, left in (("customer", 5), ("product", 5), ("product_alias", 5), ("user_account", 2), ("api_key", 0)):
             count = (await connection.execute(text(f"select count(*) from gateway.{table}"))).scalar()
             assert count == left, table
-        query = "select topic, key, value from gateway.outbox where topic in ('customers', 'products') order by id"
+        query = "select topic, key, value from gateway.outbox where topic <> 'tenants' order by id"
         sent = (await connection.execute(text(query))).all()
         stored = (await connection.execute(text("select string_agg(t::text, ' ') from gateway.outbox t"))).scalar()
     assert all(row.value is None for row in sent)
-    assert len({(row.topic, row.key) for row in sent}) == 10
+    assert len({(row.topic, row.key) for row in sent}) == 15
     assert {row.key.partition(":")[0] for row in sent} == {made["tenant_id"]}
     assert "Ana" not in str(stored).replace("Shop of ana", "")
     last = (await events(admin_engine))[-1]
