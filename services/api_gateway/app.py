@@ -12,6 +12,7 @@ from services.api_gateway.background import run_background
 from services.api_gateway.dependencies import Services
 from services.api_gateway.edge import Edge
 from services.api_gateway.errors import install_handlers
+from services.api_gateway.file_store import FileStore
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.idempotency import Idempotency
 from services.api_gateway.limits import BodyLimits
@@ -24,6 +25,7 @@ from services.api_gateway.routes import (
     auth,
     customers,
     health,
+    imports,
     ledger,
     products,
     rfm,
@@ -56,6 +58,7 @@ ROUTERS: Sequence[APIRouter] = (
     api_keys.router,
     customers.router,
     products.router,
+    imports.router,
     status.router,
     health.router,
 )
@@ -97,6 +100,7 @@ def build_services(settings: GatewaySettings) -> Services:
         tokens=AccessTokens(settings),
         passwords=Passwords(settings),
         login_limits=LoginLimits(settings),
+        files=FileStore.of(settings),
     )
     services.health.add_live("outbox relay", services.relay.check)
     services.health.add_ready("database", database_answers)
@@ -128,7 +132,9 @@ def create_app(settings: GatewaySettings, services: Services | None = None) -> F
     install_openapi(app)
     # The last one added is the outermost.
     app.add_middleware(Idempotency, services=parts)
-    app.add_middleware(BodyLimits, most_bytes=settings.body_limit)
+    app.add_middleware(
+        BodyLimits, most_bytes=settings.body_limit, wider={imports.router.prefix: settings.import_limit}
+    )
     app.add_middleware(Authentication, services=parts)
     app.add_middleware(Edge)
     return app

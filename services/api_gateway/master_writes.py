@@ -1,10 +1,11 @@
 """What writes of customers and products share: ETags, and rows that change together with their events."""
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -179,18 +180,7 @@ class MasterWriter:
         return transaction(self._services.engine, tenant_id=self._tenant_id)
 
     async def _announce(self, connection: AsyncConnection, rows: list[Any]) -> Change:
-        kind = self._kind
-        messages = [
-            master_data(
-                kind.topic,
-                kind.event_type,
-                self._tenant_id,
-                getattr(row, kind.master.key),
-                payload=_payload_of(kind.payload, row),
-                request_id=self._request_id,
-            )
-            for row in rows
-        ]
+        messages = announcements(self._kind, self._tenant_id, rows, request_id=self._request_id)
         return Change(rows, await insert_outbox(connection, "gateway", messages))
 
     def _done(self, change: Change) -> Change:
@@ -210,6 +200,24 @@ class Kind:
 
 CUSTOMERS_KIND = Kind(master_repository.CUSTOMER, CUSTOMERS, "customer.changed.v1", CustomerChangedV1)
 PRODUCTS_KIND = Kind(master_repository.PRODUCT, PRODUCTS, "product.changed.v1", ProductChangedV1)
+
+
+def announcements(
+    kind: Kind, tenant_id: UUID, rows: Iterable[Any], *, request_id: str | None, backfill: bool = False
+) -> list[Message]:
+    """The events of stored rows: the full state of each."""
+    return [
+        master_data(
+            kind.topic,
+            kind.event_type,
+            tenant_id,
+            getattr(row, kind.master.key),
+            payload=_payload_of(kind.payload, row),
+            request_id=request_id,
+            backfill=backfill,
+        )
+        for row in rows
+    ]
 
 
 def _payload_of(model: type[Payload], row: Any) -> Payload:

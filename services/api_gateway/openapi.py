@@ -19,6 +19,7 @@ TAGS = [
     {"name": "customers", "description": "Master data of customers with their RFM and profile."},
     {"name": "products", "description": "The catalogue."},
     {"name": "sales", "description": "Facts: sales, returns, cancellations. Accepted once the event log has them."},
+    {"name": "imports", "description": "Files of sales, returns, customers or products, taken in the background."},
     {"name": "rfm", "description": "Segments and cut-offs."},
     {"name": "operations", "description": "Health, metrics and contracts of this process."},
 ]
