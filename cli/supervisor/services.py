@@ -14,7 +14,7 @@ from cli.state import StateFile
 
 @dataclass(frozen=True)
 class Service:
-    """A package `services.<name>` that is started with `python -m`."""
+    """A package that is started with `python -m`."""
 
     name: str
     role: str
@@ -23,11 +23,34 @@ class Service:
     prefer_port: int | None = None
     signs_tokens: bool = False
     """Receives the secrets of access tokens; nobody else does."""
+    package: str | None = None
+    """Its module where that is not `services.<name>`."""
+    keeps_files: bool = False
+    """Is told where uploaded files are kept."""
+
+    @property
+    def module(self) -> str:
+        """What `python -m` is given."""
+        return self.package or f"services.{self.name}"
 
 
 SERVICES = (
     Service("rfm_worker", role="iacrm_rfm", password="rfm_db_password"),
-    Service("api_gateway", role="iacrm_gateway", password="gateway_db_password", prefer_port=8000, signs_tokens=True),
+    Service(
+        "importer",
+        role="iacrm_gateway",
+        password="gateway_db_password",
+        package="services.api_gateway.importer",
+        keeps_files=True,
+    ),
+    Service(
+        "api_gateway",
+        role="iacrm_gateway",
+        password="gateway_db_password",
+        prefer_port=8000,
+        signs_tokens=True,
+        keeps_files=True,
+    ),
 )
 """In the order of their start; the gateway comes last and goes first, so that nothing is accepted too early."""
 
@@ -43,6 +66,7 @@ class ServiceProcess(Child):
         self, service: Service, *, port: int, log: Path, state: StateFile, environment: Mapping[str, str]
     ) -> None:
         super().__init__(service.name, port=port, log=log, state=state)
+        self._module = service.module
         self._environment = environment
 
     @property
@@ -52,7 +76,7 @@ class ServiceProcess(Child):
 
     def command(self) -> Sequence[str]:
         """The module, without the current folder on the search path."""
-        return [sys.executable, "-P", "-m", f"services.{self.name}"]
+        return [sys.executable, "-P", "-m", self._module]
 
     def environment(self) -> Mapping[str, str]:
         """Settings and secrets of this service."""

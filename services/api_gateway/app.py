@@ -132,9 +132,7 @@ def create_app(settings: GatewaySettings, services: Services | None = None) -> F
     install_openapi(app)
     # The last one added is the outermost.
     app.add_middleware(Idempotency, services=parts)
-    app.add_middleware(
-        BodyLimits, most_bytes=settings.body_limit, wider={imports.router.prefix: settings.import_limit}
-    )
+    app.add_middleware(BodyLimits, most_bytes=settings.body_limit, wider={imports.router.prefix: settings.import_limit})
     app.add_middleware(Authentication, services=parts)
     app.add_middleware(Edge)
     return app

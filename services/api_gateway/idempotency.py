@@ -184,7 +184,12 @@ class _Claim:
                     await repository.release(connection, self._place)
                 else:
                     await repository.remember(
-                        connection, self._place, self.fingerprint, answer.status, answer.headers, answer.body
+                        connection,
+                        self._place,
+                        request_hash=self.fingerprint,
+                        status=answer.status,
+                        headers=answer.headers,
+                        body=answer.body,
                     )
         except Exception as error:
             log.warning("idempotency key not settled", error=type(error).__name__)

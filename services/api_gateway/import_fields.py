@@ -54,7 +54,9 @@ _PRODUCT = _words(
     " article number, ean, gtin, barcode, variant sku, code produit, id produit, produit, code article, id article,"
     " ref, reference, ref article, reference article, reference produit, code barre, artikelnummer, producto"
 )
-_QUANTITY = _words("qty, quantity sold, units, count, pieces, lineitem quantity, quantite, qte, nombre, nb, menge, cantidad")
+_QUANTITY = _words(
+    "qty, quantity sold, units, count, pieces, lineitem quantity, quantite, qte, nombre, nb, menge, cantidad"
+)
 _AMOUNT = _words(
     "line amount, line total, total, net amount, sales value, price total, montant, montant ligne, total ligne,"
     " montant ttc, total ttc, montant net, ca, betrag, importe"
@@ -91,14 +93,16 @@ KINDS: dict[str, ImportKind] = {
             required=True),
         Field("product_key", _PRODUCT, required=True),
         Field("quantity", _QUANTITY, required=True),
-        Field("amount", (*_AMOUNT, *_words("refund amount, returned amount, montant rembourse, rembourse")), required=True),
+        Field(
+            "amount", (*_AMOUNT, *_words("refund amount, returned amount, montant rembourse, rembourse")),
+            required=True),
     )),
     "customers": ImportKind("customer_code", (
         Field("customer_code", (*_CUSTOMER, "id", "code"), required=True),
         Field("first_name", _words("firstname, given name, forename, prenom, vorname, nombre")),
         Field("last_name", _words("lastname, surname, family name, nom, nom de famille, nachname, apellido")),
         Field("email", _words("e mail, mail, email address, adresse email, adresse mail, courriel, correo")),
-        Field("phone", _words("phone number, mobile, mobile number, telephone, tel, portable, numero telephone, telefon")),
+        Field("phone", _words("phone number, mobile, mobile number, telephone, tel, portable, numero telephone")),
         Field("language", _words("lang, locale, langue, sprache, idioma")),
         Field("timezone", _words("time zone, tz, fuseau horaire")),
         Field("birth_date", _words(
@@ -108,7 +112,8 @@ KINDS: dict[str, ImportKind] = {
         Field("consent_email", _words(
             "email consent, email opt in, accepts email marketing, newsletter, optin email, opt in email,"
             " consentement email")),
-        Field("consent_email_at", _words("email consent date, email consent at, date consentement email, date optin email")),
+        Field("consent_email_at", _words(
+            "email consent date, email consent at, date consentement email, date optin email")),
         Field("consent_sms", _words("sms consent, sms opt in, accepts sms marketing, optin sms, consentement sms")),
         Field("consent_sms_at", _words("sms consent date, sms consent at, date consentement sms, date optin sms")),
     ), attributes=True),

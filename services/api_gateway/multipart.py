@@ -139,7 +139,10 @@ class _Reader:
         self._field += data[start:end]
         if len(self._field) > LONGEST_FIELD:
             raise Problem(
-                413, "too-large", "The body is too large", f"The field {self._name} is longer than {LONGEST_FIELD} bytes."
+                413,
+                "too-large",
+                "The body is too large",
+                f"The field {self._name} is longer than {LONGEST_FIELD} bytes.",
             )
 
     def _end(self) -> None:

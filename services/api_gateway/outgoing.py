@@ -20,9 +20,7 @@ def master_data(
     backfill: bool = False,
 ) -> Message:
     """The full state of one customer or product; without a payload the tombstone of its key."""
-    envelope = Envelope.new(
-        type_, tenant_id, source=SOURCE, subject=code, request_id=request_id, backfill=backfill
-    )
+    envelope = Envelope.new(type_, tenant_id, source=SOURCE, subject=code, request_id=request_id, backfill=backfill)
     value = None if payload is None else to_bytes(payload)
     return Message(topic.name, f"{tenant_id}:{code}".encode(), value, envelope.to_headers())
 

@@ -18,7 +18,7 @@ def safe_cell(value: str | None) -> str:
 
 def first_line(understood: Mapping[str, Any] | None) -> bytes:
     """The header: what is wrong, then the columns of the file that are used."""
-    columns = list(understood["mapping"]) if understood is not None else []
+    columns = [] if understood is None else [name for name in understood["header"] if name in understood["mapping"]]
     return lines([[*FIRST, *(safe_cell(column) for column in columns)]])
 
 

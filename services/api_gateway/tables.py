@@ -165,15 +165,11 @@ import_job = Table(
     metadata,
     Column("tenant_id", Uuid, primary_key=True),
     Column("import_id", Uuid, primary_key=True),
-    Column(
-        "kind", Text, CheckConstraint("kind in ('sales', 'returns', 'customers', 'products')"), nullable=False
-    ),
+    Column("kind", Text, CheckConstraint("kind in ('sales', 'returns', 'customers', 'products')"), nullable=False),
     Column(
         "state",
         Text,
-        CheckConstraint(
-            "state in ('uploading', 'queued', 'running', 'paused', 'completed', 'failed', 'cancelled')"
-        ),
+        CheckConstraint("state in ('uploading', 'queued', 'running', 'paused', 'completed', 'failed', 'cancelled')"),
         nullable=False,
     ),
     Column("options", JSONB, nullable=False),

@@ -3,7 +3,9 @@
 import os
 import signal
 
-POINTS = frozenset({"after_stage", "before_commit", "after_commit", "before_offset_commit", "before_mark"})
+POINTS = frozenset(
+    {"after_stage", "before_commit", "after_commit", "before_offset_commit", "before_mark", "before_checkpoint"}
+)
 _armed = os.environ.get("IACRM_FAULT_POINT", "")
 
 

@@ -61,8 +61,12 @@ async def installation(
     """The running installation."""
     logs = tmp_path_factory.mktemp("services")
     services = [
-        Process(name, environment(stack, url, e2e_prefix, port), logs / f"{name}.log", port)
-        for name, url in (("api_gateway", e2e_database.gateway_url), ("rfm_worker", e2e_database.rfm_url))
+        Process(name, environment(stack, url, e2e_prefix, port, logs), logs / f"{name}.log", port)
+        for name, url in (
+            ("api_gateway", e2e_database.gateway_url),
+            ("importer", e2e_database.gateway_url),
+            ("rfm_worker", e2e_database.rfm_url),
+        )
         for port in [next(port for port in random.sample(RANGE, 500) if is_free(port))]
     ]
     try:

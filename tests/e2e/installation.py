@@ -6,6 +6,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -148,7 +149,7 @@ class Installation:
         return totals
 
 
-def environment(stack: Stack, database_url: str, prefix: str, port: int) -> dict[str, str]:
+def environment(stack: Stack, database_url: str, prefix: str, port: int, files: Path) -> dict[str, str]:
     """Settings of a service: production's code paths, limits wide enough for a suite from one address."""
     return {
         **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
@@ -159,6 +160,9 @@ def environment(stack: Stack, database_url: str, prefix: str, port: int) -> dict
         "IACRM_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
         "IACRM_TOPIC_PREFIX": prefix,
         "IACRM_DATABASE_URL": database_url,
+        "IACRM_IMPORT_STORAGE": str(files / "imports"),
+        "IACRM_IMPORT_WORK": str(files / "import-work"),
+        "IACRM_IMPORT_POLL_S": "0.1",
         "IACRM_ERASURE_SECRET": ERASURE_SECRET,
         "IACRM_JWT_SECRETS": json.dumps({JWT_KID: JWT_SECRET}),
         "IACRM_JWT_ACTIVE_KID": JWT_KID,

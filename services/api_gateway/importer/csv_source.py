@@ -5,6 +5,7 @@ import csv
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
@@ -56,7 +57,7 @@ class CsvSource:
         """All rows; the header is row 1."""
         check_mapping(mapping, self.header)
         places = [(self.header.index(column), field) for column, field in mapping.items()]
-        with self._open() as text:
+        with self._path.open("rb") as file, self._text(file) as text:
             rows = self._reader(text)
             number = HEADER_ROW
             while next(rows, None) == []:
@@ -73,9 +74,9 @@ class CsvSource:
                 elif reason:
                     rejects.append(Reject(number, "", reason))
                 if len(waiting) + len(rejects) >= BATCH_ROWS:
-                    yield Batch(_frame(waiting, numbers, places), rejects, text.buffer.tell())
+                    yield Batch(_frame(waiting, numbers, places), rejects, file.tell())
                     waiting, numbers, rejects = [], [], []
-            yield Batch(_frame(waiting, numbers, places), rejects, text.buffer.tell())
+            yield Batch(_frame(waiting, numbers, places), rejects, file.tell())
 
     def _fit(self, cells: list[str]) -> str | None:
         """None for a row that fits, an empty reason for a blank line."""
@@ -112,7 +113,10 @@ class CsvSource:
             ) from None
 
     def _open(self) -> io.TextIOWrapper:
-        return io.TextIOWrapper(self._path.open("rb"), encoding=self._codec, newline="")
+        return self._text(self._path.open("rb"))
+
+    def _text(self, file: IO[bytes]) -> io.TextIOWrapper:
+        return io.TextIOWrapper(file, encoding=self._codec, newline="")
 
 
 def check_encoding(path: Path, wanted: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Rows of a table, one per line of a sale or return, put together into records; their order in the file is of no account.
+"""Rows of a table, one per line of a sale or return, put together into records; their order is of no account.
 
 Numbers and moments are read column by column. A record all of whose values are plainly within the rules is written
 straight away (`plain_sales`); every other one goes to the model, which alone decides what is valid.
@@ -32,7 +32,9 @@ def from_rows(frame: pl.DataFrame, shape: Shape, context: Context) -> Made:
         made.messages += plain_sales.write(plain, context)
     left = grouped.join(plain.select(shape.key), on=shape.key, how="anti") if plain.height else grouped
     if left.height:
-        _one_by_one(rows.join(left.select(shape.key), on=shape.key, how="semi", maintain_order="left"), shape, context, made)
+        _one_by_one(
+            rows.join(left.select(shape.key), on=shape.key, how="semi", maintain_order="left"), shape, context, made
+        )
     made.messages.sort(key=lambda message: (message.key, message.value))
     made.records = len(made.messages)
     return made
@@ -54,7 +56,7 @@ def _read(frame: pl.DataFrame, shape: Shape, context: Context) -> pl.DataFrame:
 
 
 def _group(rows: pl.DataFrame, shape: Shape) -> pl.DataFrame:
-    """One row per record: lowest and highest of what its rows should share, how many they are, whether all are plain."""
+    """One row per record: lowest and highest of what its rows should share, their number, whether all are plain."""
     shared = [name for name in shape.head if name != shape.key]
     aggregates = [
         pl.len().alias("rows"),

@@ -47,7 +47,7 @@ class ParquetSource:
         self._check_size(path)
         self._schema = self._file.schema_arrow
         self.header = check_header(self._schema.names)
-        self.settings: Mapping[str, str] = {}
+        self.settings: dict[str, str] = {}
 
     def batches(self, mapping: Mapping[str, str]) -> Iterator[Batch]:
         """All rows; the first one is row 1."""

@@ -10,7 +10,7 @@ from services.api_gateway.importer.records import Context
 from shared.messaging.record import Message
 
 PLAIN, LINE, LINES = "__plain", "__line", "__lines"
-_CODE = r'^[!#-?A-\[\]-~]{1,64}$'
+_CODE = r"^[!#-?A-\[\]-~]{1,64}$"
 """Printable ASCII without blanks, quotation mark, backslash and @."""
 _TEXT = r'^[^"\\@\p{C}\p{Zl}\p{Zp}]{0,200}$'
 _WORD = r"^[A-Za-z0-9_.-]{1,64}$"
@@ -48,7 +48,9 @@ def judged(frame: pl.DataFrame, context: Context) -> pl.DataFrame:
     due = _whole("quantity", _UNITS) * _whole("unit_price", _STEPS) - _whole("discount", _STEPS) * _UNITS
     frame = frame.with_columns(discount=pl.col("discount").fill_null("0")).with_columns(__due=due)
     amount = pl.coalesce(pl.col("amount"), _money(_half_even(pl.col("__due"))))
-    return frame.with_columns(_is_plain(context).fill_null(value=False).alias(PLAIN), _line(amount).alias(LINE)).drop("__due")
+    return frame.with_columns(_is_plain(context).fill_null(value=False).alias(PLAIN), _line(amount).alias(LINE)).drop(
+        "__due"
+    )
 
 
 def write(sales: pl.DataFrame, context: Context) -> list[Message]:
@@ -61,7 +63,8 @@ def write(sales: pl.DataFrame, context: Context) -> list[Message]:
     routed = pl.coalesce("customer_code", "sale_id")
     written = sales.select("sale_id", routed.alias("routed"), payload.alias("payload"))
     return [
-        context.event(SALE.event_type, sale_id, routed_by, text.encode()) for sale_id, routed_by, text in written.iter_rows()
+        context.event(SALE.event_type, sale_id, routed_by, text.encode())
+        for sale_id, routed_by, text in written.iter_rows()
     ]
 
 

@@ -41,9 +41,9 @@ class Batch:
 class Source(Protocol):
     """An opened file."""
 
-    header: Sequence[str]
+    header: list[str]
     """Columns of the file."""
-    settings: Mapping[str, str]
+    settings: dict[str, str]
     """How it is read, as found or as told."""
     documents: bool
     """Whether its records are bodies of the REST API, which need no mapping."""

@@ -1,4 +1,4 @@
-"""Rows divided into parts on disk by the key of their record: all rows of one sale end in one part, wherever they stood.
+"""Rows divided into parts on disk by the key of their record: all rows of a sale end in one part, wherever they stood.
 
 Each part is small enough to be worked on in memory, and is a step after which an interrupted import goes on.
 """

@@ -1,11 +1,15 @@
 """Numbers and moments as files write them, turned into the form that the REST API takes; column by column."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
 
 ISO = "iso"
-SAMPLE_ROWS = 1_000
+LAST_MONTH = 12
+_CLEAR = (ISO, "yyyymmdd", "yyyy/mm/dd")
+_SHORT = "day or month first"
 _TIME = r"(?:[T ]+(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,](\d{1,6}))?)?)?"
 _OFFSET = r"\s*(Z|[+-]\d{2}:?\d{2})?"
 _PATTERNS = {
@@ -15,7 +19,13 @@ _PATTERNS = {
     "yyyy/mm/dd": rf"^(\d{{4}})[/.-](\d{{1,2}})[/.-](\d{{1,2}}){_TIME}{_OFFSET}$",
     "yyyymmdd": rf"^(\d{{4}})(\d{{2}})(\d{{2}}){_TIME}{_OFFSET}$",
 }
-_ORDER = {ISO: (1, 2, 3), "dd/mm/yyyy": (3, 2, 1), "mm/dd/yyyy": (3, 1, 2), "yyyy/mm/dd": (1, 2, 3), "yyyymmdd": (1, 2, 3)}
+_ORDER = {
+    ISO: (1, 2, 3),
+    "dd/mm/yyyy": (3, 2, 1),
+    "mm/dd/yyyy": (3, 1, 2),
+    "yyyy/mm/dd": (1, 2, 3),
+    "yyyymmdd": (1, 2, 3),
+}
 _DAYS = r"\d{2}[/.-]\d{2}[/.-]\d{4}"
 _CLOCK = r"[T ]\d{2}:\d{2}(:\d{2})?$"
 _USUAL = {
@@ -43,32 +53,54 @@ class Notation:
     timezone: str
 
 
-def decimal_of(frame: pl.DataFrame, columns: list[str]) -> str:
-    """The decimal mark that a sample shows: a comma where one is followed by other than three digits, and no point.
+class Evidence:
+    """What all rows of a file show of how it writes numbers and dates; their order is of no account.
 
-    A comma before three digits may as well part thousands, and tells nothing.
+    Args:
+        numbers: columns of numbers.
+        dates: columns of dates and moments.
     """
-    values = pl.concat([frame[column] for column in columns]).drop_nulls() if columns else pl.Series(dtype=pl.String)
-    comma = values.str.contains(r",(\d{1,2}|\d{4})$").any()
-    point = values.str.contains(r"\.(\d{1,2}|\d{4})$").any()
-    return "," if comma and not point else "."
 
+    def __init__(self, numbers: Sequence[str], dates: Sequence[str]) -> None:
+        self._numbers, self._dates = numbers, dates
+        self._marks: Counter[str] = Counter()
+        self._forms: Counter[str] = Counter()
 
-def date_format_of(values: pl.Series) -> str:
-    """The order of day, month and year that a sample shows; `DAY_OR_MONTH` where it could be either."""
-    values = values.drop_nulls().head(SAMPLE_ROWS)
-    for name in (ISO, "yyyymmdd", "yyyy/mm/dd"):
-        if values.len() and values.str.contains(_PATTERNS[name]).mean() >= 0.5:  # type: ignore[operator]
-            return name
-    parts = values.str.extract_groups(r"^(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}").struct.unnest()
-    if parts.height == 0 or parts["1"].null_count() == parts.height:
-        return ISO
-    first, second = parts["1"].cast(pl.Int32).max(), parts["2"].cast(pl.Int32).max()
-    if first > 12 >= second:  # type: ignore[operator]
-        return "dd/mm/yyyy"
-    if second > 12 >= first:  # type: ignore[operator]
-        return "mm/dd/yyyy"
-    return DAY_OR_MONTH
+    def add(self, frame: pl.DataFrame) -> None:
+        """Looks at more rows."""
+        for name in self._numbers:
+            values = frame[name].drop_nulls()
+            for mark in (",", "."):
+                # Three digits behind a mark may as well be thousands, and tell nothing.
+                self._marks[mark] += int(values.str.contains(rf"\{mark}(\d{{1,2}}|\d{{4}})$").sum())
+        for name in self._dates:
+            self._look_at_dates(frame[name].unique().drop_nulls())
+
+    @property
+    def decimal(self) -> str:
+        """The decimal mark."""
+        return "," if self._marks[","] > self._marks["."] else "."
+
+    @property
+    def date_format(self) -> str:
+        """The order of day, month and year; `DAY_OR_MONTH` where nothing tells which comes first."""
+        seen, often = max(((name, self._forms[name]) for name in (*_CLEAR, _SHORT)), key=lambda found: found[1])
+        if not often:
+            return ISO
+        if seen != _SHORT:
+            return seen
+        day_first, month_first = self._forms["dd/mm/yyyy"], self._forms["mm/dd/yyyy"]
+        if day_first == month_first:
+            return DAY_OR_MONTH
+        return "dd/mm/yyyy" if day_first > month_first else "mm/dd/yyyy"
+
+    def _look_at_dates(self, values: pl.Series) -> None:
+        for name in _CLEAR:
+            self._forms[name] += int(values.str.contains(_PATTERNS[name]).sum())
+        parts = values.str.extract_groups(r"^(\d{1,2})[/.-](\d{1,2})[/.-]\d{4}\b").struct.unnest().drop_nulls()
+        self._forms[_SHORT] += parts.height
+        self._forms["dd/mm/yyyy"] += int((parts["1"].cast(pl.Int32) > LAST_MONTH).sum())
+        self._forms["mm/dd/yyyy"] += int((parts["2"].cast(pl.Int32) > LAST_MONTH).sum())
 
 
 def number(column: str, decimal: str) -> pl.Expr:

@@ -66,6 +66,7 @@ async def claim(connection: AsyncConnection, place: Place, request_hash: bytes, 
 async def remember(
     connection: AsyncConnection,
     place: Place,
+    *,
     request_hash: bytes,
     status: int,
     headers: Sequence[Sequence[str]],

@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-import orjson
 from sqlalchemy import Row, delete, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -40,9 +39,7 @@ async def forget(connection: AsyncConnection, tenant_id: UUID, import_id: UUID) 
     await connection.execute(delete(table).where(*_this(tenant_id, import_id)))
 
 
-async def find(
-    connection: AsyncConnection, tenant_id: UUID, import_id: UUID, *, lock: bool = False
-) -> Row[Any] | None:
+async def find(connection: AsyncConnection, tenant_id: UUID, import_id: UUID, *, lock: bool = False) -> Row[Any] | None:
     """One import; `lock` holds its row until the transaction ends."""
     query = select(table).where(*_this(tenant_id, import_id))
     return (await connection.execute(query.with_for_update() if lock else query)).one_or_none()
@@ -66,11 +63,9 @@ async def change_state(connection: AsyncConnection, row: Row[Any], state: str, r
     values: dict[str, Any] = {"state": state, "lease_until": None, "attempts": 0}
     if state in ENDED:
         values |= {"finished_at": func.clock_timestamp(), "expires_at": _expiry(retention_days)}
-    return (
-        await connection.execute(
-            update(table).where(*_this(row.tenant_id, row.import_id)).values(**values).returning(table)
-        )
-    ).one()
+    changed = update(table).where(*_this(row.tenant_id, row.import_id)).values(**values).returning(table)
+    found: Row[Any] = (await connection.execute(changed)).one()
+    return found
 
 
 async def claim(connection: AsyncConnection, claimant: UUID, lease_s: int) -> Row[Any] | None:
@@ -92,18 +87,21 @@ async def save(connection: AsyncConnection, job: Row[Any], values: Mapping[str, 
     return (await connection.execute(update(table).where(*_mine(job)).values(**values))).rowcount == 1
 
 
-async def release(connection: AsyncConnection, job: Row[Any], again_in_s: float) -> None:
-    """Gives an import back, for whoever comes in a while."""
+async def release(connection: AsyncConnection, job: Row[Any], again_in_s: float, *, counts: bool) -> None:
+    """Gives an import back, for whoever comes in a while; `counts` says whether this was an attempt."""
     await connection.execute(
         update(table)
         .where(*_mine(job))
-        .values(state="queued", claimed_by=None, lease_until=_in_seconds(again_in_s))
+        .values(
+            state="queued",
+            claimed_by=None,
+            lease_until=_in_seconds(again_in_s),
+            attempts=table.c.attempts - int(not counts),
+        )
     )
 
 
-async def end(
-    connection: AsyncConnection, job: Row[Any], state: str, reason: str | None, retention_days: int
-) -> bool:
+async def end(connection: AsyncConnection, job: Row[Any], state: str, reason: str | None, retention_days: int) -> bool:
     """The import is over; False when it was no longer this importer's."""
     values = {"state": state, "reason": reason, "lease_until": None, "finished_at": func.clock_timestamp()}
     return await save(connection, job, {**values, "expires_at": _expiry(retention_days)})
@@ -118,9 +116,7 @@ async def files_gone(connection: AsyncConnection, tenant_id: UUID, import_id: UU
     """The files of an ended import are deleted, and so is what the row showed of them."""
     unfinished = table.c.state.in_(("uploading", "paused"))
     await connection.execute(delete(table).where(*_this(tenant_id, import_id), unfinished))
-    await connection.execute(
-        update(table).where(*_this(tenant_id, import_id)).values(expires_at=None, sample=None)
-    )
+    await connection.execute(update(table).where(*_this(tenant_id, import_id)).values(expires_at=None, sample=None))
 
 
 async def expire_of_person(connection: AsyncConnection, tenant_id: UUID) -> None:
@@ -135,11 +131,6 @@ async def expire_of_person(connection: AsyncConnection, tenant_id: UUID) -> None
 async def remove_all(connection: AsyncConnection, tenant_id: UUID) -> None:
     """Deletes everything about a tenant's imports."""
     await connection.execute(delete(table).where(table.c.tenant_id == tenant_id))
-
-
-def as_json(value: Any) -> Any:
-    """A value for a JSON column."""
-    return orjson.loads(orjson.dumps(value))
 
 
 def _this(tenant_id: UUID, import_id: UUID) -> tuple[Any, Any]:

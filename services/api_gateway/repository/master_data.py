@@ -103,7 +103,10 @@ async def merge(
 
 
 def _merged(given: Master) -> str:
-    new = {name: f"t.{name} || excluded.{name}" if k == "jsonb" else f"excluded.{name}" for name, k in given.columns.items()}
+    new = {
+        name: f"t.{name} || excluded.{name}" if k == "jsonb" else f"excluded.{name}"
+        for name, k in given.columns.items()
+    }
     if not new:
         return "do nothing"
     taken = ", ".join(f"{name} = {value}" for name, value in new.items())

@@ -141,9 +141,7 @@ class _Receiver:
 
 
 @router.get("", summary="List imports", responses=problem_responses(400, 401, 403, 422, 429, 503))
-async def list_imports(
-    caller: Reader, services: ServicesDep, limit: Limit = 50, cursor: Cursor = None
-) -> Page[Import]:
+async def list_imports(caller: Reader, services: ServicesDep, limit: Limit = 50, cursor: Cursor = None) -> Page[Import]:
     """Imports, newest first."""
     before = decode_cursor(cursor, LIST, caller.tenant_id, (datetime, UUID))
     async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
@@ -236,9 +234,7 @@ async def _find(services: Services, caller: Caller, import_id: UUID) -> Any:
     return row
 
 
-async def _change(
-    services: Services, caller: Caller, import_id: UUID, state: str, allowed: tuple[str, ...]
-) -> Import:
+async def _change(services: Services, caller: Caller, import_id: UUID, state: str, allowed: tuple[str, ...]) -> Import:
     async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
         row = await repository.find(connection, caller.tenant_id, import_id, lock=True)
         if row is None:
@@ -247,7 +243,7 @@ async def _change(
         if row.state == state:
             return import_of(row)
         if row.state not in allowed:
-            raise conflict("wrong-state", f"It is {row.state}, and this is for imports that are {' or '.join(allowed)}.")
-        return import_of(
-            await repository.change_state(connection, row, state, services.settings.import_retention_days)
-        )
+            raise conflict(
+                "wrong-state", f"It is {row.state}, and this is for imports that are {' or '.join(allowed)}."
+            )
+        return import_of(await repository.change_state(connection, row, state, services.settings.import_retention_days))

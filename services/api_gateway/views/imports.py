@@ -66,7 +66,9 @@ class ImportOptions(Payload):
         if kind in KINDS:
             unknown = sorted({field for field in targets if not may_map_to(kind, field)})
             if unknown:
-                raise PydanticCustomError("mapping_field", "names unknown fields: {names}", {"names": ", ".join(unknown)})
+                raise PydanticCustomError(
+                    "mapping_field", "names unknown fields: {names}", {"names": ", ".join(unknown)}
+                )
         twice = sorted({field for field in targets if targets.count(field) > 1})
         if twice:
             raise PydanticCustomError("mapping_twice", "maps two columns to {names}", {"names": ", ".join(twice)})
