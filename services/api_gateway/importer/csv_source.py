@@ -42,6 +42,7 @@ class CsvSource:
     documents = False
 
     def __init__(self, path: Path, *, delimiter: str | None, encoding: str | None) -> None:
+        csv.field_size_limit(LONGEST_ROW)
         self._path = path
         encoding = check_encoding(path, encoding)
         self._codec = _CODECS[encoding]
@@ -99,7 +100,6 @@ class CsvSource:
         raise ImportRefusedError("The file has no header.")
 
     def _reader(self, text: io.TextIOWrapper) -> Iterator[list[str]]:
-        csv.field_size_limit(LONGEST_ROW)
         return csv.reader(_short_lines(text), delimiter=self._delimiter)
 
     def _counted(self, rows: Iterator[list[str]]) -> Iterator[list[str]]:

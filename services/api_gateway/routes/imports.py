@@ -212,7 +212,7 @@ async def pause(caller: Writer, services: ServicesDep, import_id: ImportId) -> I
 )
 async def resume(caller: Writer, services: ServicesDep, import_id: ImportId) -> Import:
     """Goes on where it was paused."""
-    return await _change(services, caller, import_id, "queued", ("paused",))
+    return await _change(services, caller, import_id, "queued", ("paused",), already=("running",))
 
 
 @router.post(
@@ -240,7 +240,7 @@ async def _change(services: Services, caller: Caller, import_id: UUID, state: st
         if row is None:
             raise not_found("import")
         check_scope(caller, SCOPES[row.kind])
-        if row.state == state:
+        if row.state in (state, *already):
             return import_of(row)
         if row.state not in allowed:
             raise conflict(

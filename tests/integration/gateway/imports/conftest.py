@@ -90,7 +90,7 @@ async def import_site(
 ) -> AsyncIterator[Installation]:
     """An installation that all tests here share: each has a tenant of its own."""
     async with installed(stack, database_template, tmp_path_factory.mktemp("imports")) as made:
-        gateway, importer = made.gateway(import_limit="3000000"), made.importer()
+        gateway, importer = made.gateway(import_limit="12000000"), made.importer()
         await asyncio.gather(gateway.ready(), importer.ready())
         made.url = gateway.url
         yield made
