@@ -35,8 +35,16 @@ class ImportKind:
         return [field.name for field in self.fields]
 
 
+def _plain(column: str) -> str:
+    """Lower case, no accents, words apart: "N° Client", "customerCode" and "CUSTOMER-CODE" read alike."""
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column)
+    bare = "".join(letter for letter in unicodedata.normalize("NFKD", spaced) if not unicodedata.combining(letter))
+    words = re.sub(r"[^a-z0-9]+", " ", bare.replace("°", " ").lower()).split()
+    return " ".join(word for word in words if word not in ("de", "du", "la", "le", "the", "of"))
+
+
 def _words(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(","))
+    return tuple(_plain(part) for part in text.split(","))
 
 
 _SALE_ID = Field("sale_id", _words(
@@ -169,11 +177,3 @@ def _score(name: str, field: Field) -> float:
     if len(name) < 4:
         return 0.0  # a letter more or less makes another word of it
     return max(fuzz.token_sort_ratio(name, other) for other in (own, *field.synonyms))
-
-
-def _plain(column: str) -> str:
-    """Lower case, no accents, words apart: "N° Client", "customerCode" and "CUSTOMER-CODE" read alike."""
-    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", column)
-    bare = "".join(letter for letter in unicodedata.normalize("NFKD", spaced) if not unicodedata.combining(letter))
-    words = re.sub(r"[^a-z0-9]+", " ", bare.replace("°", " ").lower()).split()
-    return " ".join(word for word in words if word not in ("de", "du", "la", "le", "the", "of"))

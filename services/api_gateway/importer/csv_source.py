@@ -81,11 +81,13 @@ class CsvSource:
 
     def _fit(self, cells: list[str]) -> str | None:
         """None for a row that fits, an empty reason for a blank line."""
+        if not (cells and cells[0].strip()) and not any(map(str.strip, cells)):
+            return ""
         width = len(self.header)
         if len(cells) > width and not any(cells[width:]):
             del cells[width:]
         if len(cells) != width:
-            return f"has {len(cells)} cells, and the header has {width}" if any(map(str.strip, cells)) else ""
+            return f"has {len(cells)} cells, and the header has {width}"
         if cells == self._raw_header:
             return "repeats the header"
         return None

@@ -234,7 +234,15 @@ async def _find(services: Services, caller: Caller, import_id: UUID) -> Any:
     return row
 
 
-async def _change(services: Services, caller: Caller, import_id: UUID, state: str, allowed: tuple[str, ...]) -> Import:
+async def _change(
+    services: Services,
+    caller: Caller,
+    import_id: UUID,
+    state: str,
+    allowed: tuple[str, ...],
+    *,
+    already: tuple[str, ...] = (),
+) -> Import:
     async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
         row = await repository.find(connection, caller.tenant_id, import_id, lock=True)
         if row is None:
