@@ -38,7 +38,7 @@ class FileStore:
     @classmethod
     def of(cls, settings: ImportStorageSettings) -> Self:
         """The storage that the settings name."""
-        return cls(settings.import_storage, json.loads(settings.import_storage_options.get_secret_value()))
+        return cls(settings.import_storage, json.loads(settings.import_storage_options.get_secret_value() or "{}"))
 
     def create(self, key: str) -> BinaryIO:
         """Opens a file for writing; it replaces one that is there when it is closed."""

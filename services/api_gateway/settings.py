@@ -17,7 +17,7 @@ class ImportStorageSettings(CommonSettings):
         description="where uploaded files are kept: a folder that gateway and importer share, or s3://bucket/prefix",
     )
     import_storage_options: SecretStr = Field(
-        SecretStr("{}"),
+        SecretStr(""),
         description='JSON of options for it, for S3: {"key": "...", "secret": "...", "endpoint_url": "..."}',
     )
     import_retention_days: int = Field(
@@ -28,11 +28,11 @@ class ImportStorageSettings(CommonSettings):
     @classmethod
     def _object(cls, value: SecretStr) -> SecretStr:
         try:
-            options = json.loads(value.get_secret_value())
+            good = isinstance(json.loads(value.get_secret_value() or "{}"), dict)
         except ValueError:
-            options = None
-        if not isinstance(options, dict):
-            raise ValueError("IACRM_IMPORT_STORAGE_OPTIONS must be a JSON object")  # noqa: TRY004 - pydantic's way
+            good = False
+        if not good:
+            raise ValueError("IACRM_IMPORT_STORAGE_OPTIONS must be a JSON object")
         return value
 
 
