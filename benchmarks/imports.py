@@ -2,7 +2,7 @@
 
 The lines are shuffled, so that those of one sale lie anywhere. The clock runs from the start of the upload to the end
 of the import. No worker runs beside it: the figure is that of gateway, importer, Kafka and PostgreSQL on one machine.
-Run: ./iacrm bench imports [--runs 3] [--lines 1460438]
+Run: ./iacrm bench imports [--runs 3] [--copies 1] [--formats csv parquet]; --copies 10 makes a CSV file of 1 GB
 """
 
 import argparse
@@ -20,6 +20,7 @@ import psutil
 from benchmarks import report
 from benchmarks.baskets import data_folder
 from benchmarks.stack import Account, Stack, open_account, stack
+from cli.paths import data_folder as stack_folder
 
 POLL_S = 0.1
 LIMIT_S = 900.0
@@ -31,14 +32,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measures, prints a summary and records `results/imports.json`."""
     parser = argparse.ArgumentParser(prog="./iacrm bench imports", description=__doc__)
     parser.add_argument("--runs", type=int, default=3, help="runs of each; medians are reported")
-    parser.add_argument("--lines", type=int, default=2_000_000, help="most purchase lines")
+    parser.add_argument("--copies", type=int, default=1, help="times that the purchases stand in the file")
+    parser.add_argument("--formats", choices=FORMATS, nargs="+", default=FORMATS, help="formats to measure")
+    parser.add_argument("--name", default="imports", help="of the recorded result")
     arguments = parser.parse_args(argv)
-    asyncio.run(_measure(arguments.runs, arguments.lines))
+    asyncio.run(_measure(arguments.runs, arguments.copies, arguments.formats, arguments.name))
 
 
-def purchases(most: int) -> pl.DataFrame:
+def purchases() -> pl.DataFrame:
     """Purchase lines as a till's export has them, shuffled; amounts are exact."""
-    table = pl.read_parquet(data_folder() / "transactions.parquet").filter(pl.col("quantity") > 0).head(most)
+    table = pl.read_parquet(data_folder() / "transactions.parquet").filter(pl.col("quantity") > 0)
     quantity = pl.col("quantity")
     paid = (pl.col("sales_value") * STEPS).round().cast(pl.Int64)
     price = (paid + quantity - 1) // quantity
@@ -53,22 +56,36 @@ def _decimal(steps: pl.Expr) -> pl.Expr:
     return pl.format("{}.{}", steps // STEPS, (steps % STEPS).cast(pl.String).str.pad_start(4, "0"))
 
 
-async def _measure(runs: int, most: int) -> None:
-    table = purchases(most)
-    result: dict[str, Any] = {"runs": runs, "lines": table.height, "sales": table["basket_id"].n_unique()}
-    with tempfile.TemporaryDirectory(prefix="bench-import-") as name:
-        files = {"csv": Path(name) / "sales.csv", "parquet": Path(name) / "sales.parquet"}
-        table.with_columns(pl.col("transaction_timestamp").dt.strftime("%Y-%m-%d %H:%M:%S")).write_csv(files["csv"])
-        table.write_parquet(files["parquet"])
+def write(table: pl.DataFrame, file: Path, copies: int) -> None:
+    """Writes the purchases some times over, under other sale ids each time."""
+    if file.suffix == ".parquet":
+        parts = [table.with_columns(pl.format("{}-{}", "basket_id", pl.lit(copy))) for copy in range(copies)]
+        (table if copies == 1 else pl.concat(parts)).write_parquet(file)
+        return
+    text = table.with_columns(pl.col("transaction_timestamp").dt.strftime("%Y-%m-%d %H:%M:%S"))
+    with file.open("wb") as target:
+        for copy in range(copies):
+            ids = pl.format("{}-{}", "basket_id", pl.lit(copy)).alias("basket_id")
+            text.with_columns(ids).write_csv(target, include_header=copy == 0)
+
+
+async def _measure(runs: int, copies: int, formats: Sequence[str], name: str) -> None:
+    table = purchases()
+    sales = table["basket_id"].n_unique()
+    result: dict[str, Any] = {"runs": runs, "lines": table.height * copies, "sales": sales * copies}
+    with tempfile.TemporaryDirectory(prefix="bench-import-", dir=stack_folder()) as folder:
+        files = {format_: Path(folder) / f"sales.{format_}" for format_ in formats}
+        for file in files.values():
+            write(table, file, copies)
         del table
-        for format_ in FORMATS:
+        for format_ in formats:
             taken = []
             for _ in range(runs):
                 async with stack("api_gateway", "importer") as running:
                     taken.append(await _import(running, files[format_]))
                 print(f"{format_}: {taken[-1]['lines_per_s']} lines/s, importer {taken[-1]['importer_peak_mb']} MB")
             result[format_] = _summary(taken)
-    path = report.record("imports", result)
+    path = report.record(name, result)
     print(f"recorded in {path}")
 
 

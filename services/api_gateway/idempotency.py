@@ -136,8 +136,9 @@ class StreamedBody:
     def _add(self, chunk: bytes) -> None:
         if self._boundary:
             chunk = (self._rest + chunk).replace(self._boundary, b"\n")
-            held = len(self._boundary) - 1
-            chunk, self._rest = chunk[: len(chunk) - held], chunk[max(0, len(chunk) - held) :]
+            # The end may be the beginning of the next boundary.
+            sure = max(0, len(chunk) - len(self._boundary) + 1)
+            chunk, self._rest = chunk[:sure], chunk[sure:]
         self._digest.update(chunk)
 
 
