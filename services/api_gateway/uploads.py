@@ -43,7 +43,7 @@ class Upload:
 
     Args:
         files: where to.
-        key: of the file there.
+        key: of the file there; its folder is the upload's own.
         name: that the sender gave it.
         wanted: format that the sender named, if any.
     """
@@ -90,7 +90,7 @@ class Upload:
 
     def _remove(self, file: BinaryIO) -> None:
         file.close()
-        self._files.delete(self._key)
+        self._files.delete(self._key.rpartition("/")[0])
 
     async def _flush(self) -> None:
         block, self._waiting = bytes(self._waiting), bytearray()

@@ -198,6 +198,7 @@ class Job:
         await self._save(
             parts_done=self._done, counts=self._counts, errors=self._errors, positions=self._positions, attempts=0
         )
+        self._folder.touch()  # it is not abandoned
         metrics.IMPORT_PARTS.inc()
         self._place.beat()
 

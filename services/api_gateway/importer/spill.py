@@ -3,8 +3,10 @@
 Each part is small enough to be worked on in memory, and is a step after which an interrupted import goes on.
 """
 
+import contextlib
 import json
 import shutil
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -24,6 +26,7 @@ MOST_PARTS = 512
 LARGEST_PART = 4 * PART_BYTES
 """Bytes of a part that is still loaded at once; a larger one is divided once more."""
 MOST_ROWS_PER_KEY = MOST_LINES
+ABANDONED_S = 24 * 3600.0
 _DONE = "complete.json"
 _READ_ROWS = 50_000
 _SALTS = (0, 7919)
@@ -53,19 +56,28 @@ class Spill:
         """Whether an earlier run has left all parts here, whole."""
         try:
             sizes = json.loads((self._folder / _DONE).read_text())
-            return bool(sizes == self._sizes()) and len(sizes) == self.parts
+            return bool(sizes == _sizes(self._folder)) and len(sizes) == self.parts
         except (OSError, ValueError):
             return False
 
     def fill(self, batches: Iterator[Batch], seen: Callable[[Batch], None]) -> None:
-        """Divides all batches; `seen` is told of each one, and may raise to stop."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(parents=True, mode=0o700)
-        with _Writers(self._folder, self.parts) as writers:
-            for batch in batches:
-                seen(batch)
-                writers.write(_numbered(batch.frame, self._key, self.parts, _SALTS[0]))
-        (self._folder / _DONE).write_text(json.dumps(self._sizes()))
+        """Divides all batches; `seen` is told of each one, and may raise to stop.
+
+        The parts appear under their name when all are there: an importer that was thought dead and still writes
+        cannot spoil those of its successor.
+        """
+        made = self._folder.with_name(f"{self._folder.name}-{uuid.uuid4().hex}")
+        made.mkdir(parents=True, mode=0o700)
+        try:
+            with _Writers(made, self.parts) as writers:
+                for batch in batches:
+                    seen(batch)
+                    writers.write(_numbered(batch.frame, self._key, self.parts, _SALTS[0]))
+            (made / _DONE).write_text(json.dumps(_sizes(made)))
+            shutil.rmtree(self._folder, ignore_errors=True)
+            made.rename(self._folder)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
 
     def load(self, part: int) -> Iterator[tuple[pl.DataFrame, list[Reject]]]:
         """The rows of a part, in frames that hold whole records, with rejects of records that have too many rows."""
@@ -104,8 +116,22 @@ class Spill:
             yield _read(_path(folder, number)), []
         shutil.rmtree(folder, ignore_errors=True)
 
-    def _sizes(self) -> list[int]:
-        return [path.stat().st_size for path in sorted(self._folder.glob("part-*.arrow"))]
+
+def _sizes(folder: Path) -> list[int]:
+    return [path.stat().st_size for path in sorted(folder.glob("part-*.arrow"))]
+
+
+def remove_abandoned(work: Path, now: float) -> None:
+    """Deletes what this machine keeps of files that nobody has worked on for a day; they can be divided again.
+
+    Args:
+        work: folder with one folder per import, touched whenever a part of it is finished.
+        now: seconds since 1970.
+    """
+    for folder in work.glob("*"):
+        with contextlib.suppress(OSError):
+            if now - folder.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def too_many() -> str:

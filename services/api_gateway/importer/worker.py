@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+import time
 import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,6 +15,7 @@ from services.api_gateway.importer.job import Job, Workplace
 from services.api_gateway.importer.parts import StoppedError
 from services.api_gateway.importer.settings import ImporterSettings
 from services.api_gateway.importer.sources import ImportRefusedError
+from services.api_gateway.importer.spill import remove_abandoned
 from services.api_gateway.repository import imports as repository
 from services.api_gateway.tenant_cache import TenantState
 from shared.db.engine import transaction
@@ -79,6 +81,7 @@ class ImportWorker:
             return await repository.claim(connection, self._me, self._settings.import_lease_s)
 
     async def _work(self, row: Row[Any]) -> None:
+        await asyncio.to_thread(remove_abandoned, self._place.folder, time.time())
         stop = threading.Event()
         beat = asyncio.create_task(self._hold(row, stop), name="import-lease")
         try:

@@ -59,10 +59,12 @@ async def newest(
 
 
 async def change_state(connection: AsyncConnection, row: Row[Any], state: str, retention_days: int) -> Row[Any]:
-    """Another state for a row that this transaction has locked; an ended import keeps its files for a while."""
-    values: dict[str, Any] = {"state": state, "lease_until": None, "attempts": 0}
+    """Another state for a row that this transaction has locked; an import that rests keeps its files for a while."""
+    values: dict[str, Any] = {"state": state, "lease_until": None, "attempts": 0, "expires_at": None}
+    if state != "queued":
+        values["expires_at"] = _expiry(retention_days)
     if state in ENDED:
-        values |= {"finished_at": func.clock_timestamp(), "expires_at": _expiry(retention_days)}
+        values["finished_at"] = func.clock_timestamp()
     changed = update(table).where(*_this(row.tenant_id, row.import_id)).values(**values).returning(table)
     found: Row[Any] = (await connection.execute(changed)).one()
     return found
@@ -113,9 +115,13 @@ async def expired(connection: AsyncConnection, most: int) -> Sequence[Row[Any]]:
 
 
 async def files_gone(connection: AsyncConnection, tenant_id: UUID, import_id: UUID) -> None:
-    """The files of an ended import are deleted, and so is what the row showed of them."""
-    unfinished = table.c.state.in_(("uploading", "paused"))
-    await connection.execute(delete(table).where(*_this(tenant_id, import_id), unfinished))
+    """The files of an import that rests are deleted, and so is what the row showed of them."""
+    await connection.execute(delete(table).where(*_this(tenant_id, import_id), table.c.state == "uploading"))
+    await connection.execute(
+        update(table)
+        .where(*_this(tenant_id, import_id), table.c.state == "paused")
+        .values(state="cancelled", reason="It was paused for too long.", finished_at=func.clock_timestamp())
+    )
     await connection.execute(update(table).where(*_this(tenant_id, import_id)).values(expires_at=None, sample=None))
 
 

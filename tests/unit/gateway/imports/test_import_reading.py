@@ -221,6 +221,15 @@ def test_a_part_that_grew_too_large_is_divided_and_a_giant_record_refused(
     assert sum(rows["k"].n_unique() for rows in frames) == 400
 
 
+def test_what_nobody_has_worked_on_for_a_day_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "import" / "parts").mkdir(parents=True)
+    touched = (tmp_path / "import").stat().st_mtime
+    spilling.remove_abandoned(tmp_path, touched + spilling.ABANDONED_S)
+    assert (tmp_path / "import").exists()
+    spilling.remove_abandoned(tmp_path, touched + spilling.ABANDONED_S + 1)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_part_that_was_cut_off_does_not_count_as_complete(tmp_path: Path) -> None:
     spill = Spill(tmp_path / "x", "k", 1)
     spill.fill(iter([Batch(pl.DataFrame({ROW: [1], "k": ["a"]}))]), lambda _: None)
