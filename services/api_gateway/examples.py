@@ -67,3 +67,9 @@ WHAT_IF = {
         "monetary": ["50.00", "150.00", "400.00", "1000.00"],
     },
 }
+IMPORT_ID = "6f1c3a90-0d4f-4c1e-8a6b-4c0f9d2a7b5e"
+IMPORT_FILE = """\
+Ticket;Customer;Date;Article;Qty;Price
+T7-2026-001;C-1042;20/11/2026 10:31;P-88;2;39,90
+T7-2026-001;C-1042;20/11/2026 10:31;P-12;1;9,90
+"""
