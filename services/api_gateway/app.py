@@ -20,6 +20,7 @@ from services.api_gateway.openapi import install_openapi
 from services.api_gateway.repository import api_keys as api_key_repository
 from services.api_gateway.repository import tenants as tenant_repository
 from services.api_gateway.routes import (
+    analytics,
     api_keys,
     auth,
     customers,
@@ -50,6 +51,7 @@ ROUTERS: Sequence[APIRouter] = (
     sales.router,
     ledger.router,
     rfm.router,
+    analytics.router,
     auth.router,
     tenants.router,
     users.router,

@@ -20,6 +20,7 @@ TAGS = [
     {"name": "products", "description": "The catalogue."},
     {"name": "sales", "description": "Facts: sales, returns, cancellations. Accepted once the event log has them."},
     {"name": "rfm", "description": "Segments and cut-offs."},
+    {"name": "analytics", "description": "Figures of a period, and of as many days before."},
     {"name": "operations", "description": "Health, metrics and contracts of this process."},
 ]
 SECURITY_SCHEMES = {

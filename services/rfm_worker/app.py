@@ -1,4 +1,4 @@
-"""Composition root: settings become engine, producer, relay, scorer, delivery, consumer and the ASGI application."""
+"""Composition root: settings become engine, producer, relay, scorer, refresher, delivery, consumer and ASGI app."""
 
 import asyncio
 import contextlib
@@ -12,6 +12,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.rfm_worker.domain.facts import Item
 from services.rfm_worker.handlers import Applier, decode
+from services.rfm_worker.refresher import STUCK_AFTER_S as REFRESHER_STUCK_AFTER_S
+from services.rfm_worker.refresher import Refresher
 from services.rfm_worker.repository.batch import BatchWriter
 from services.rfm_worker.scorer import STUCK_AFTER_S, Scorer
 from services.rfm_worker.settings import RfmWorkerSettings
@@ -40,6 +42,7 @@ class Worker:
     producer: EventProducer
     relay: OutboxRelay
     scorer: Scorer
+    refresher: Refresher
     consumer: WorkerConsumer
     health: Health
     asgi: AsgiFastStream
@@ -50,9 +53,11 @@ class Worker:
         await self.producer.start()
         await self.relay.start()
         self.scorer.start()
+        self.refresher.start()
         try:
             yield
         finally:
+            await self.refresher.stop()
             await self.scorer.stop()
             await self.relay.stop()
             await self.producer.stop()
@@ -75,6 +80,7 @@ def build(settings: RfmWorkerSettings) -> Worker:
     producer = EventProducer(settings.kafka_bootstrap, prefix=settings.topic_prefix, client_id=SERVICE)
     relay = OutboxRelay(engine, SCHEMA, producer, linger_s=RELAY_LINGER_S)
     scorer = Scorer(engine, now=now, interval_s=settings.score_interval_s)
+    refresher = Refresher(engine, interval_s=settings.refresh_interval_s)
     applier = Applier(engine, BatchWriter(settings.erasure_secret.get_secret_value()), now, scorer.wake)
     delivery = BatchDelivery[Item](
         decode=decode, apply=applier.apply, dead_letters=DeadLetterWriter(producer, SERVICE),
@@ -84,7 +90,7 @@ def build(settings: RfmWorkerSettings) -> Worker:
         settings.kafka_bootstrap, service=SERVICE, topics=consumed_by(SERVICE), delivery=delivery,
         prefix=settings.topic_prefix, settings=_reading(settings),
     )  # fmt: skip
-    health = _health(engine, relay, scorer, consumer)
+    health = _health(engine, relay, scorer, refresher, consumer)
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -101,7 +107,7 @@ def build(settings: RfmWorkerSettings) -> Worker:
         lifespan=lifespan,
         logger=None,
     )
-    worker = Worker(engine, producer, relay, scorer, consumer, health, asgi)
+    worker = Worker(engine, producer, relay, scorer, refresher, consumer, health, asgi)
     return worker
 
 
@@ -112,7 +118,9 @@ def _reading(settings: RfmWorkerSettings) -> ConsumerSettings:
     )
 
 
-def _health(engine: AsyncEngine, relay: OutboxRelay, scorer: Scorer, consumer: WorkerConsumer) -> Health:
+def _health(
+    engine: AsyncEngine, relay: OutboxRelay, scorer: Scorer, refresher: Refresher, consumer: WorkerConsumer
+) -> Health:
     async def database_answers() -> str | None:
         async with transaction(engine) as connection:
             await connection.execute(text("select 1"))
@@ -122,5 +130,6 @@ def _health(engine: AsyncEngine, relay: OutboxRelay, scorer: Scorer, consumer: W
     consumer.register(health)
     health.add_live("outbox relay", relay.check)
     health.add_live("scorer", scorer.progress.stuck(STUCK_AFTER_S, "scorer"))
+    health.add_live("refresher", refresher.progress.stuck(REFRESHER_STUCK_AFTER_S, "refresher"))
     health.add_ready("database", database_answers)
     return health

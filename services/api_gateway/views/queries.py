@@ -54,6 +54,30 @@ Until = Annotated[
 ]
 
 
+def _day(value: Any) -> Any:
+    """A date and nothing else: a time of day would be cut off silently."""
+    if not isinstance(value, str):
+        return value
+    try:
+        found = date.fromisoformat(value) if len(value) == 10 else None
+    except ValueError:
+        found = None
+    if found is None or not EARLIEST.date() <= found < LATEST.date():
+        raise PydanticCustomError("day", "must be a date between 1900-01-01 and 2099-12-31")
+    return found
+
+
+Day = Annotated[date, BeforeValidator(_day)]
+FirstDay = Annotated[
+    Day | None,
+    Query(alias="from", description="first local day; without it 30 days up to the last", examples=["2026-11-01"]),
+]
+LastDay = Annotated[
+    Day | None,
+    Query(alias="to", description="last local day; without it the reference date", examples=["2026-11-30"]),
+]
+
+
 def cursor_kind(name: str, *filters: object) -> str:
     """Names a list with all that its cursor depends on, so that a cursor fits these parameters alone."""
     return f"{name}:{hashlib.sha256(repr(filters).encode()).hexdigest()[:16]}" if any(filters) else name
@@ -61,7 +85,10 @@ def cursor_kind(name: str, *filters: object) -> str:
 
 __all__ = [
     "CustomerCode",
+    "Day",
+    "FirstDay",
     "IfMatch",
+    "LastDay",
     "Moment",
     "ProductKey",
     "Search",

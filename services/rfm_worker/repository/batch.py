@@ -27,6 +27,7 @@ from services.rfm_worker.repository.ledger import insert_new
 from services.rfm_worker.repository.locks import lock_returns, lock_tenants
 from services.rfm_worker.repository.orders import Hashes, sales_of_returns
 from services.rfm_worker.repository.people import CustomerKey
+from services.rfm_worker.repository.queue import queue_changes
 from services.rfm_worker.repository.raw import Raw, Rows
 from services.rfm_worker.repository.rows import SaleKey, place_row, sale_row
 from services.rfm_worker.repository.scoring import request_scores, score_now
@@ -156,20 +157,24 @@ class _Application:
         """Applies the batch; answers the tenants that it changed."""
         batch, raw = self.batch, self.raw
         rebuilt: list[str] = []
+        changed: set[CustomerKey] = set()
         if batch.erasures:
-            rebuilt, returning = await erase(raw, batch.erasures, self.hashes)
-            self.causes = dict.fromkeys(returning, ("erasure", None))
+            rebuilt, changed = await erase(raw, batch.erasures, self.hashes)
+            self.causes = dict.fromkeys(changed, ("erasure", None))
         buyers = await self._buyers()
         settled = await self._facts(buyers, rebuilt)
-        await people.identify(raw, people.fold(batch.customers, buyers.erased_at), self.hashes)
+        changed |= await people.identify(raw, people.fold(batch.customers, buyers.erased_at), self.hashes)
         if batch.sales or batch.returns or batch.cancellations or rebuilt:
             rows = await add_customers(raw, settled.lowered)
             removed = await people.remove_unnamed(raw, settled.abandoned)
-            await products.describe(raw, batch.products)
+            moved = await products.describe(raw, batch.products)
             await add_the_rest(raw)
-            await self._score([row for row in rows if (row["tenant_id"], row["customer_code"]) not in removed], now)
+            rows = [row for row in rows if (row["tenant_id"], row["customer_code"]) not in removed]
+            changed = (changed - removed) | {(row["tenant_id"], row["customer_code"]) for row in rows}
+            await self._score(rows, now)
         else:
-            await products.describe(raw, batch.products)
+            moved = await products.describe(raw, batch.products)
+        await queue_changes(raw, changed, moved)
         facts: list[Sale | Return | Cancellation | Erasure] = [*batch.sales.values(), *batch.returns.values()]
         facts += [*batch.cancellations.values(), *batch.erasures]
         return {fact.tenant_id for fact in facts}

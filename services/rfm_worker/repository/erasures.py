@@ -30,9 +30,27 @@ select (select customer_code from customer where tenant_id = $1 and code_hash = 
      order by erased_at limit 1) as later
 """
 # Sales up to this erasure stand under the code, or under the pseudonym of a later erasure that came first.
-_RENAME = "update sale set customer_code = $3 where tenant_id = $1 and customer_code = any($2) and sold_at <= $4"
+_RENAME = """
+with renamed as (
+    update sale set customer_code = $3 where tenant_id = $1 and customer_code = any($2) and sold_at <= $4 returning day
+)
+update day d set revision = d.revision + 1 from (select distinct day from renamed) r
+where d.tenant_id = $1 and d.day = r.day
+"""
 _FORGET = (
-    "delete from customer_product where tenant_id = $1 and customer_code = $2",
+    """
+    with gone as (
+        delete from customer_product where tenant_id = $1 and customer_code = $2 returning product_key, orders
+    )
+    update product p set customers = p.customers - 1 from gone g
+    where p.tenant_id = $1 and p.product_key = g.product_key and g.orders > 0
+    """,
+    "delete from customer_search where tenant_id = $1 and customer_code = $2",
+    "delete from rhythm where tenant_id = $1 and customer_code = $2",
+    """
+    update customer_queue set customer_codes = array_remove(customer_codes, $2)
+    where tenant_id = $1 and customer_codes @> array[$2]
+    """,
     "delete from segment_change where tenant_id = $1 and customer_code = $2",
 )
 _IDENTITY_OF_THE_ERASED = """
@@ -83,7 +101,7 @@ async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes) -> tuple[
     """Applies erasures; their tenants must be locked alone.
 
     Returns:
-        Rows for the stage that build up the values of those who bought again since, and these customers.
+        Rows for the stage that build up the values of those who bought again since, and the customers that remain.
     """
     rows: list[str] = []
     returning: set[CustomerKey] = set()
@@ -97,8 +115,8 @@ async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes) -> tuple[
         await raw.execute(_RENAME, erasure.tenant_id, names, pseudonym, erasure.erased_at)
         if person["code"] is not None:
             key = (erasure.tenant_id, person["code"])
-            await _forget(raw, key, erasure.erased_at)
-            returning.add(key)
+            if key not in await _forget(raw, key, erasure.erased_at):
+                returning.add(key)
     for tenant_id, code in sorted(returning):
         for order in await orders_of_customer(raw, tenant_id, code, hashes):
             assert order.sold_at is not None  # noqa: S101 - a sale that names a customer is recorded
@@ -109,12 +127,16 @@ async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes) -> tuple[
     return rows, returning
 
 
-async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> None:
-    """Takes everything of the erased person away; what remains is the start of a new customer, if anything."""
+async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> set[CustomerKey]:
+    """Takes everything of the erased person away; what remains is the start of a new customer.
+
+    Returns:
+        The customer, when nothing remains.
+    """
     for statement in _FORGET:
         await raw.execute(statement, *key)
     await raw.execute("delete from outbox where key = $1", f"{key[0]}:{key[1]}")
     await raw.execute(_START_ANEW, *key)
     if await raw.fetchval(_IDENTITY_OF_THE_ERASED, *key, erased_at):
         await clear(raw, [key])
-    await remove_unnamed(raw, [key])
+    return await remove_unnamed(raw, [key])

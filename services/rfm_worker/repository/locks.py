@@ -11,7 +11,7 @@ from uuid import UUID
 
 from services.rfm_worker.repository.raw import Raw
 
-TENANT, SCORER, RETURN = 11, 12, 13
+TENANT, SCORER, RETURN, REFRESHER = 11, 12, 13, 14
 """First half of the lock's key; the second half is a hash, and two that collide merely wait for each other."""
 
 _TENANTS = """

@@ -54,7 +54,8 @@ select $1, day, count(*) filter (where net > 0), coalesce(sum(units), 0), sum(ne
 """
 _OWNED = (
     "sale", "sale_return", "sale_cancellation", "customer", "customer_product", "product", "day", "cutoffs",
-    "score_request", "segment_change", "erasure",
+    "score_request", "segment_change", "erasure", "period", "product_period", "customer_queue", "customer_search",
+    "rhythm",
 )  # fmt: skip
 
 
