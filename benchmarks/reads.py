@@ -32,9 +32,10 @@ BOUND_MS = 100.0
 def main(argv: Sequence[str] | None = None) -> None:
     """Measures, prints a summary and records `results/reads.json`."""
     parser = argparse.ArgumentParser(prog="./iacrm bench reads", description=__doc__)
-    parser.add_argument("--customers", type=int, default=Size.customers)
-    parser.add_argument("--sales", type=int, default=Size.sales, help="of about ten lines each")
-    parser.add_argument("--products", type=int, default=Size.products)
+    usual = Size()
+    parser.add_argument("--customers", type=int, default=usual.customers)
+    parser.add_argument("--sales", type=int, default=usual.sales, help="of about ten lines each")
+    parser.add_argument("--products", type=int, default=usual.products)
     parser.add_argument("--rounds", type=int, default=40, help="times that each read is asked for")
     parser.add_argument("--at-once", type=int, default=4, help="readers beside each other in the second pass")
     arguments = parser.parse_args(argv)
