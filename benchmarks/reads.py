@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import time
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -111,6 +112,7 @@ async def _measure(size: Size, rounds: int, at_once: int) -> None:
             "bound_ms": BOUND_MS,
             "seconds": seconds,
             "at_once": at_once,
+            "load_average": [round(load, 1) for load in os.getloadavg()],
             "reads": {name: {**alone[name], "together": together[name]} for name in paths},
             "gateway_rss_mb": running.rss_mb("api_gateway"),
         }

@@ -27,8 +27,8 @@ _KEEP = """
 insert into period (tenant_id, grain, start, revision, customers)
 select $1, $2, $3::date, $5::bigint,
     coalesce((select customers from rfm.distinct_customers($1, array[$3::date], array[$4::date])), 0)
-on conflict (tenant_id, grain, start) do update set revision = excluded.revision, customers = excluded.customers
 """
+_FORGET = "delete from period where tenant_id = $1 and grain = $2 and start = $3"
 _FORGET_PRODUCTS = "delete from product_period where tenant_id = $1 and grain = $2 and start = $3"
 _KEEP_DAY = """
 insert into product_period (tenant_id, grain, start, product_key, orders, units, revenue)
@@ -66,10 +66,11 @@ async def stale_periods(raw: Raw, tenant_id: UUID) -> Sequence[Stale]:
 async def refresh_period(raw: Raw, tenant_id: UUID, period: Stale) -> None:
     """Sums a period anew.
 
-    Its revision was read before: what a batch adds in between makes it stale again and is never lost.
+    Its revision was read before: what a batch adds in between makes it stale again and is never lost. The old sums go
+    first, for another process may have made them since, and a month must not be summed from itself.
     """
-    if period.grain != "week":
-        await raw.execute(_FORGET_PRODUCTS, tenant_id, period.grain, period.start)
+    for statement in (_FORGET, _FORGET_PRODUCTS):
+        await raw.execute(statement, tenant_id, period.grain, period.start)
     if period.grain == "day":
         await raw.execute(_KEEP_DAY, tenant_id, period.start)
     if period.grain == "month":

@@ -18,6 +18,7 @@ from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.settings import RfmWorkerSettings
 from services.rfm_worker.tables import SCHEMA
 from services.rfm_worker.verification.compare import Report, differences, without_zeros
+from services.rfm_worker.verification.derived import compare_derived
 from services.rfm_worker.verification.load import MONEY, Tables, load_tables
 from services.rfm_worker.verification.profiles import profile_differences
 from services.rfm_worker.verification.recompute import Expected, recompute
@@ -116,6 +117,7 @@ async def _compare_all(raw: Raw, tenants: Sequence[Mapping[str, Any]], tables: T
         bounds_now = _compare_standing(tenant, mine, report)
         report.add(await profile_differences(raw, tenant, mine, expected, bounds_now))
         report.count("profile", mine["customer"].height)
+        await compare_derived(raw, tenant, mine, expected, report)
     report.add(
         f"{name}: rows of the unknown tenant {other}"
         for name, frame in tables.frames.items()
