@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from tests.e2e.installation import Installation
-from tests.e2e.two_tenants import Scene, tenant_tables
+from tests.e2e.two_tenants import BACKGROUND, Scene, tenant_tables
 
 
 async def test_every_table_with_a_tenant_has_row_level_security_for_both_roles(scene: Scene) -> None:
@@ -31,8 +31,9 @@ async def _count(connection: asyncpg.Connection, table: str, tenant_id: str) -> 
 
 
 async def _tenant_with_all_tables_filled(admin: asyncpg.Connection, scene: Scene) -> dict[str, str]:
-    """Table -> one row of A as JSON. The worker empties its list of requests, so one is added (and rolled back)."""
-    await admin.execute("insert into rfm.score_request (tenant_id) values ($1::uuid)", scene.victim.tenant_id)
+    """Table -> one row of A as JSON. What the worker fills when it comes by gets one more row (and is rolled back)."""
+    for table, row in BACKGROUND.items():
+        await admin.execute(f"insert into {table} {row.replace('$1', '$1::uuid')}", scene.victim.tenant_id)
     samples = {}
     for table in await tenant_tables(admin):
         query = f"select to_jsonb(t)::text from {table} t where tenant_id = $1::uuid limit 1"

@@ -87,6 +87,7 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/products/{product_key}": Operation("foreign id"),
     "PATCH /v1/products/{product_key}": Operation("foreign id", {"name": "B"}),
     "DELETE /v1/products/{product_key}": Operation("foreign id"),
+    "GET /v1/products/{product_key}/popularity": Operation("foreign id"),
     "PUT /v1/products/{product_key}": Operation("own namespace", {"name": "B"}),
     "GET /v1/sales": Operation("own", query={"customer_code": "{customer_code}"}),
     "POST /v1/sales": Operation("own namespace", SALE),
@@ -103,6 +104,10 @@ OPERATIONS: dict[str, Operation] = {
     "POST /v1/sales/{sale_id}/cancellation": Operation("own namespace", {"cancelled_at": WHEN}),
     "GET /v1/rfm/distribution": Operation("own"),
     "GET /v1/rfm/cutoffs": Operation("own"),
+    "GET /v1/analytics/overview": Operation("own"),
+    "GET /v1/analytics/sales-trend": Operation("own"),
+    "GET /v1/analytics/segments": Operation("own"),
+    "GET /v1/analytics/products": Operation("own"),
 }
 TENANTED = [name for name, operation in OPERATIONS.items() if operation.kind not in ("public", "operator")]
 # Operations that make things of the intruder's own come last: afterwards its ids are no longer foreign.
@@ -188,11 +193,24 @@ async def _operator(installation: Installation) -> dict[str, str]:
     return {"Authorization": f"Bearer {(await installation.log_in(username))['access_token']}"}
 
 
+BACKGROUND = {
+    "rfm.score_request": "(tenant_id) values ($1)",
+    "rfm.customer_queue": "(tenant_id, customer_codes, product_keys) values ($1, '{C}', '{}')",
+    "rfm.customer_search": "(tenant_id, customer_code, words, tags, families) values ($1, 'C', 'c', '{}', '{}')",
+    "rfm.rhythm": "(tenant_id, customer_code) values ($1, 'C')",
+    "rfm.period": "(tenant_id, grain, start, revision, customers) values ($1, 'day', '1999-01-01', 1, 1)",
+    "rfm.product_period": (
+        "(tenant_id, grain, start, product_key, orders, units, revenue) values ($1, 'day', '1999-01-01', 'P', 1, 1, 1)"
+    ),
+}
+"""Tables that the worker fills and empties when it comes by, and how a row is added to them."""
+
+
 async def rows_of(connection: asyncpg.Connection, tenant_id: str) -> dict[str, list[str]]:
     """Every row of a tenant, as text; without what changes by itself."""
     found = {}
     for table in await tenant_tables(connection):
-        if table != "rfm.score_request":
+        if table not in BACKGROUND:
             query = f"select (to_jsonb(t) - 'last_used_at')::text as row from {table} t where tenant_id = $1::uuid"
             found[table] = sorted(each["row"] for each in await connection.fetch(query, tenant_id))
     return found

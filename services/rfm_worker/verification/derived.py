@@ -24,8 +24,9 @@ _QUEUED = (
 _MOVED = "select 1 as n from customer_queue where tenant_id = '{tenant}' and product_keys <> '{{}}' limit 1"
 _SEARCH = (
     "select n.customer_code, nullif(array_to_string(n.families, chr(10)), '') as families, (n.tags = c.tags and "
-    "n.words = lower(concat_ws(' ', c.customer_code, c.first_name, c.last_name, c.email) collate pg_c_utf8))::int as copied "
-    "from customer_search n left join customer c using (tenant_id, customer_code) where n.tenant_id = '{tenant}'"
+    "n.words = lower(concat_ws(' ', c.customer_code, c.first_name, c.last_name, c.email) collate pg_c_utf8))::int "
+    "as copied from customer_search n left join customer c using (tenant_id, customer_code) "
+    "where n.tenant_id = '{tenant}'"
 )
 _RHYTHM = (
     "select customer_code, usual_interval_days as usual, next_order_expected_at as expected from rhythm "

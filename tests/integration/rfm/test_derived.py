@@ -120,7 +120,7 @@ async def test_a_period_is_summed_only_once_it_rests(rfm: Rfm) -> None:
     refresher = Refresher(rfm.engine, interval_s=1)
 
     async def held() -> int:
-        return len(await rfm.query("select from rfm.period where tenant_id = :tenant"))
+        return len(await rfm.query("select 1 from rfm.period where tenant_id = :tenant"))
 
     await rfm.apply(make.sale(t, "s1", "c", [("p", "1", "2")]))
     await refresher.look()
@@ -172,7 +172,7 @@ async def test_an_erased_tenant_leaves_nothing(rfm: Rfm) -> None:
     await rfm.apply(make.sale(t, "s2", "c", [("p", "1", "2")]))
     await rfm.apply(make.tenant(t, 1, status="erased"))
     for table in TABLES:
-        assert await rfm.query(f"select from rfm.{table} where tenant_id = :tenant") == [], table
+        assert await rfm.query(f"select 1 from rfm.{table} where tenant_id = :tenant") == [], table
 
 
 async def test_the_expected_next_order_is_the_one_of_the_profile(rfm: Rfm) -> None:

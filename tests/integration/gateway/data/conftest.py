@@ -57,7 +57,8 @@ class Worker:
         await self.insert("customer_queue", tenant, {"customer_codes": [code], "product_keys": []})
 
     async def refresh(self, tenant: Tenant) -> None:
-        """Does what the refresher has to do."""
+        """Does what the refresher has to do; the tenant's event may not have come."""
+        await self.execute("insert into rfm.tenant (tenant_id) values (:id) on conflict do nothing", id=tenant.id)
         refresher = Refresher(self.engine, interval_s=1)
         await refresher.refresh_customers(tenant.id)
         await refresher.refresh_periods(tenant.id)
