@@ -5,8 +5,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Any, get_args
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from services.api_gateway import examples
 from services.api_gateway.periods import DayRange, Grain, Span
 from services.api_gateway.repository.analytics import Measure
 from services.api_gateway.repository.segment_moves import Flows, count_ends
@@ -47,6 +48,8 @@ class Overview(Figures):
     """A period, and beside it as many days directly before. There, `total` and `active` are those of a reference date
     that lies as many days earlier."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.OVERVIEW]})
+
     currency: str
     previous: Figures
 
@@ -65,6 +68,8 @@ class Point(BaseModel):
 
 class SalesTrend(BaseModel):
     """Points without sales are there with zeros."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SALES_TREND]})
 
     period: Period
     granularity: Grain
@@ -92,6 +97,8 @@ class Flow(BaseModel):
 
 class SegmentMoves(BaseModel):
     """All segments at the end of the first and of the last day, and who went from where to where in between."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.SEGMENT_MOVES]})
 
     period: Period
     before: list[Standing]
@@ -125,6 +132,8 @@ class TopFamily(BaseModel):
 
 class TopProducts(BaseModel):
     """The largest products and families of a period; ties by key."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.TOP_PRODUCTS]})
 
     period: Period
     by: Measure

@@ -3,8 +3,9 @@
 from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from services.api_gateway import examples
 from services.api_gateway.problem_docs import OffendingField
 from services.api_gateway.views.numbers import Amount, Quantity
 from shared.events.fields import Code, Label, PlainNote
@@ -105,6 +106,8 @@ class ProductSales(BaseModel):
 
 class Popularity(BaseModel):
     """How much a product sells compared with the tenant's best."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.POPULARITY]})
 
     product_key: str
     popularity: float = Field(
