@@ -160,7 +160,8 @@ insert into rfm.segment_change (tenant_id, customer_code, previous, segment, rfm
 select $1, customer_code, coalesce(lag(segment) over (partition by customer_code order by at), 'prospect'), segment,
     rfm_code, at, 'time'
 from (
-    select c.customer_code, c.rfm_code::text, now() - (1 - (i - 1 + random()) / k.n) * interval '365 days' as at,
+    select c.customer_code, (100 * c.r + 10 * c.f + c.m)::text as rfm_code,
+        now() - (1 - (i - 1 + random()) / k.n) * interval '365 days' as at,
         case when i = k.n then c.segment
         else (array['lost', 'hibernating', 'at_risk', 'new', 'promising', 'loyal'])[1 + (k.x * 7 + i)::int % 6] end
             as segment

@@ -1,30 +1,27 @@
 -- What lists and figures are read from, so that none of them grows slow with the ledger.
 
--- Lists of customers: one index per order. Without scores the code is 0.
+-- Lists of customers: one index per order.
 alter table rfm.customer add column if not exists average_basket numeric(24, 4)
     generated always as (rfm.average_basket(monetary, frequency)) stored;
 create index if not exists customer_by_frequency on rfm.customer (tenant_id, frequency, customer_code);
 create index if not exists customer_by_last_day on rfm.customer (tenant_id, last_order_day, customer_code);
 create index if not exists customer_by_basket on rfm.customer (tenant_id, average_basket, customer_code);
-alter table rfm.customer add column rfm_code smallint not null
-    generated always as (coalesce(100 * r + 10 * f + m, 0)) stored;
-create index customer_by_rfm_code on rfm.customer (tenant_id, rfm_code, customer_code);
 
--- Counting customers reads indexes alone: by segment with their revenue, and by when they began.
+-- Counting customers, by segment with their revenue or by when they began, reads this index alone.
 drop index rfm.customer_by_segment;
-create index customer_by_segment on rfm.customer (tenant_id, segment, customer_code) include (monetary, created_at);
-create index customer_by_beginning on rfm.customer (tenant_id, first_order_at) include (created_at);
+create index customer_by_segment on rfm.customer (tenant_id, segment, customer_code)
+    include (monetary, created_at, first_order_at);
 
 -- Orders and distinct customers of any days.
 create index sale_by_day on rfm.sale (tenant_id, day) include (customer_code, net);
 create index segment_change_by_time on rfm.segment_change (tenant_id, changed_at)
     include (id, customer_code, previous, segment);
 
--- The largest popularity is found among the few products of the highest class. A class is a factor of 1.09 wide, so
--- that a product rarely leaves it and most updates touch no index.
+-- The largest popularity is found among the few products of the highest class. A class is a factor of 4 wide, so that a
+-- product rarely leaves it and most updates touch no index.
 alter table rfm.product add column customers integer not null default 0;
 alter table rfm.product add column popularity_class smallint not null generated always as (
-    case when units_weight > 0 then floor(ln(units_weight::float8) * 12)::smallint else (-32768)::smallint end
+    case when units_weight > 0 then floor(log(units_weight::float8) / log(4::float8))::smallint else (-32768)::smallint end
 ) stored;
 create index product_by_popularity on rfm.product (tenant_id, popularity_class);
 update rfm.product p set customers = b.customers

@@ -38,9 +38,7 @@ SUM = Numeric(24, 4)
 UNITS = Numeric(24, 3)
 WEIGHT = Numeric()
 """Decayed sums are exact decimals of any length: adding and taking away leave no rounding dust."""
-POPULARITY_CLASS = (
-    "case when units_weight > 0 then floor(ln(units_weight::float8) * 12)::smallint else (-32768)::smallint end"
-)
+POPULARITY_CLASS = "case when units_weight > 0 then floor(log(units_weight::float8) / log(4::float8))::smallint else (-32768)::smallint end"
 """The largest weight of a tenant is found among the few products of its highest class."""
 FIRST_REVISION = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 """In microseconds, so that a day's row that was deleted and made again has grown all the same."""
@@ -145,13 +143,14 @@ customer = Table(
     Column("m", SmallInteger),
     Column("segment", Text, nullable=False, server_default="prospect"),
     Column("segment_since", TIME, nullable=False, server_default=func.now()),
-    Column("rfm_code", SmallInteger, Computed("coalesce(100 * r + 10 * f + m, 0)", persisted=True), nullable=False),
     Index("customer_by_hash", "tenant_id", "code_hash"),
     Index(
-        "customer_by_segment", "tenant_id", "segment", "customer_code", postgresql_include=["monetary", "created_at"]
+        "customer_by_segment",
+        "tenant_id",
+        "segment",
+        "customer_code",
+        postgresql_include=["monetary", "created_at", "first_order_at"],
     ),
-    Index("customer_by_rfm_code", "tenant_id", "rfm_code", "customer_code"),
-    Index("customer_by_beginning", "tenant_id", "first_order_at", postgresql_include=["created_at"]),
     Index("customer_by_spend", "tenant_id", "monetary", "customer_code"),
     Index("customer_by_last_order", "tenant_id", "last_order_at", "customer_code"),
     comment="One row per customer that exists: identity for search, values, scores. Erased people have none.",

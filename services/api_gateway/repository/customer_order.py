@@ -1,4 +1,4 @@
-"""Orders of customer lists, each with an index of its own, and where a page begins in them.
+"""Orders of customer lists, nearly all with an index of their own, and where a page begins in them.
 
 A page begins behind the values of the last customer of the page before, ties by code. Customers without a value come
 before all others, and after them from the top.
@@ -17,6 +17,8 @@ Sort = Literal[
     "average_basket", "-average_basket", "last_order_at", "-last_order_at", "next_order_expected_at",
     "-next_order_expected_at",
 ]  # fmt: skip
+RFM_CODE = "coalesce(100 * c.r + 10 * c.f + c.m, 0)"
+"""The three scores as one number; 0 without."""
 _CODE = "c.customer_code"
 _SQL_TYPES: Mapping[type[Any], str] = {
     str: "text", int: "bigint", Decimal: "numeric", datetime: "timestamptz", date: "date",
@@ -34,7 +36,8 @@ class _Value:
 
 _VALUES: Mapping[str, _Value] = {
     "segment": _Value("c.segment", str),
-    "rfm_code": _Value("c.rfm_code", int),
+    # Without an index, which every sale would pay for twice: sorting 100,000 codes takes some 30 ms.
+    "rfm_code": _Value(RFM_CODE, int),
     "monetary": _Value("c.monetary", Decimal),
     "frequency": _Value("c.frequency", int),
     "average_basket": _Value("c.average_basket", Decimal, optional=True),

@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.api_gateway.repository.customer_order import Part, Sort, by_rhythm, parts
+from services.api_gateway.repository.customer_order import RFM_CODE, Part, Sort, by_rhythm, parts
 from services.api_gateway.repository.customers import PROJECTION
 
 FEW = 1000
@@ -126,7 +126,7 @@ def _narrow(tenant_id: UUID, wanted: CustomerFilter) -> _Narrowed:
     given: dict[str, tuple[str, Any]] = {
         "segment": ("c.segment = :segment", wanted.segment),
         "min_spend": ("c.monetary >= :min_spend", wanted.min_spend),
-        "rfm_code": ("c.rfm_code = cast(:rfm_code as int)", wanted.rfm_code),
+        "rfm_code": (f"{RFM_CODE} = cast(:rfm_code as int)", wanted.rfm_code),
         "q": (f"{_WORDS} like {_PATTERN}", None if wanted.q is None else _contains(wanted.q)),
         "tag": ("c.tags @> array[cast(:tag as text)]", wanted.tag),
     }

@@ -202,4 +202,4 @@ async def test_the_largest_popularity_is_found_in_the_highest_class(rfm: Rfm, ad
         "(select max(popularity_class) as best from rfm.product where tenant_id = :tenant) b where tenant_id = :tenant"
     )
     assert row.most == row.found
-    assert row.classes > 10
+    assert row.classes > 5
