@@ -17,11 +17,11 @@ create index sale_by_day on rfm.sale (tenant_id, day) include (customer_code, ne
 create index segment_change_by_time on rfm.segment_change (tenant_id, changed_at)
     include (id, customer_code, previous, segment);
 
--- The largest popularity is found among the few products of the highest class. A class is a factor of 4 wide, so that a
+-- The largest popularity is found among the few products of the highest class. A class is a factor of about 4 wide, so that a
 -- product rarely leaves it and most updates touch no index.
 alter table rfm.product add column customers integer not null default 0;
 alter table rfm.product add column popularity_class smallint not null generated always as (
-    case when units_weight > 0 then floor(log(units_weight::float8) / log(4::float8))::smallint else (-32768)::smallint end
+    case when units_weight > 0 then floor(log(units_weight::float8) * 1.66)::smallint else (-32768)::smallint end
 ) stored;
 create index product_by_popularity on rfm.product (tenant_id, popularity_class);
 update rfm.product p set customers = b.customers

@@ -38,7 +38,9 @@ SUM = Numeric(24, 4)
 UNITS = Numeric(24, 3)
 WEIGHT = Numeric()
 """Decayed sums are exact decimals of any length: adding and taking away leave no rounding dust."""
-POPULARITY_CLASS = "case when units_weight > 0 then floor(log(units_weight::float8) / log(4::float8))::smallint else (-32768)::smallint end"
+POPULARITY_CLASS = (
+    "case when units_weight > 0 then floor(log(units_weight::float8) * 1.66)::smallint else (-32768)::smallint end"
+)
 """The largest weight of a tenant is found among the few products of its highest class."""
 FIRST_REVISION = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
 """In microseconds, so that a day's row that was deleted and made again has grown all the same."""
