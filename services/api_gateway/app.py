@@ -23,6 +23,7 @@ from services.api_gateway.openapi import install_openapi
 from services.api_gateway.repository import api_keys as api_key_repository
 from services.api_gateway.repository import tenants as tenant_repository
 from services.api_gateway.routes import (
+    analytics,
     api_keys,
     auth,
     customers,
@@ -62,6 +63,7 @@ ROUTERS: Sequence[APIRouter] = (
     ledger.router,
     rfm.router,
     lifetime.router,
+    analytics.router,
     auth.router,
     tenants.router,
     users.router,

@@ -22,6 +22,7 @@ TAGS = [
     {"name": "exports", "description": "A tenant's data as CSV, NDJSON or Parquet, streamed."},
     {"name": "imports", "description": "Files of sales, returns, customers or products, taken in the background."},
     {"name": "rfm", "description": "Segments and cut-offs."},
+    {"name": "analytics", "description": "Figures of a period, and of as many days before."},
     {"name": "operations", "description": "Health, metrics and contracts of this process."},
 ]
 SECURITY_SCHEMES = {

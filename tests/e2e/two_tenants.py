@@ -95,6 +95,7 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/products/{product_key}": Operation("foreign id"),
     "PATCH /v1/products/{product_key}": Operation("foreign id", {"name": "B"}),
     "DELETE /v1/products/{product_key}": Operation("foreign id"),
+    "GET /v1/products/{product_key}/popularity": Operation("foreign id"),
     "PUT /v1/products/{product_key}": Operation("own namespace", {"name": "B"}),
     "GET /v1/product-aliases": Operation("own", query={"product_key": "{product_key}"}),
     "GET /v1/product-aliases/suggestions": Operation("own", query={"q": "shelf"}),
@@ -134,6 +135,10 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/rfm/cutoffs": Operation("own"),
     "GET /v1/analytics/lifetime-value": Operation("own"),
     "POST /v1/rfm/what-if": Operation("own", {"method": "quintile"}),
+    "GET /v1/analytics/overview": Operation("own"),
+    "GET /v1/analytics/sales-trend": Operation("own"),
+    "GET /v1/analytics/segments": Operation("own"),
+    "GET /v1/analytics/products": Operation("own"),
 }
 TENANTED = [name for name, operation in OPERATIONS.items() if operation.kind not in ("public", "operator")]
 # Operations that make things of the intruder's own come last: afterwards its ids are no longer foreign.
@@ -240,11 +245,41 @@ async def _operator(installation: Installation) -> dict[str, str]:
     return {"Authorization": f"Bearer {(await installation.log_in(username))['access_token']}"}
 
 
+BACKGROUND = {
+    "rfm.score_request": "(tenant_id) values ($1)",
+    "rfm.alias_move": "values ($1, 'T', '')",
+    "rfm.recompute": (
+        "(tenant_id, requested_at, cause, step, updated_at) values ($1, now(), 'repair', 'days', now()) "
+        "on conflict do nothing"
+    ),
+    "rfm.job_run": (
+        "(tenant_id, job, finished_at, seconds, outcome, orders, figures) "
+        "values ($1, 'self_check', now(), 1, 'passed', 1, '{}') on conflict do nothing"
+    ),
+    "rfm.lifetime_model": (
+        "(tenant_id, fitted_at, status, reference_date, history_days, horizon_days, customers) "
+        "values ($1, now(), 'ok', now(), 400, 365, 1) on conflict do nothing"
+    ),
+    "rfm.lifetime_value": (
+        "(tenant_id, customer_code, probability_alive, expected_orders, expected_value, low, high, computed_at) "
+        "values ($1, 'c', 1, 1, 1, 0, 2, now()) on conflict do nothing"
+    ),
+    "rfm.customer_queue": "(tenant_id, customer_codes, product_keys) values ($1, '{C}', '{}')",
+    "rfm.customer_search": "(tenant_id, customer_code, words, tags, families) values ($1, 'C', 'c', '{}', '{}')",
+    "rfm.rhythm": "(tenant_id, customer_code) values ($1, 'C')",
+    "rfm.period": "(tenant_id, grain, start, revision, customers) values ($1, 'day', '1999-01-01', 1, 1)",
+    "rfm.product_period": (
+        "(tenant_id, grain, start, product_key, orders, units, revenue) values ($1, 'day', '1999-01-01', 'P', 1, 1, 1)"
+    ),
+}
+"""Tables that the worker fills and empties when it comes by, and how a row is added to them."""
+
+
 async def rows_of(connection: asyncpg.Connection, tenant_id: str) -> dict[str, list[str]]:
     """Every row of a tenant, as text; without what changes by itself."""
     found = {}
     for table in await tenant_tables(connection):
-        if table not in ("rfm.score_request", "rfm.alias_move"):
+        if table not in BACKGROUND:
             query = f"select (to_jsonb(t) - 'last_used_at')::text as row from {table} t where tenant_id = $1::uuid"
             found[table] = sorted(each["row"] for each in await connection.fetch(query, tenant_id))
     return found

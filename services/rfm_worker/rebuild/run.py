@@ -28,6 +28,7 @@ from services.rfm_worker.rebuild.swap import (
 )
 from services.rfm_worker.rebuild.topics import KafkaLog, Log, Offsets
 from services.rfm_worker.repository.erasures import Pseudonyms
+from services.rfm_worker.repository.queue import queue_everybody
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.scoring_run import ScoringRun
 from services.rfm_worker.tables import REBUILT_TABLES, SCHEMA
@@ -254,6 +255,7 @@ class _Rebuild:
             else:
                 await replace_tenant(raw, self._tenant_id)
             await empty(raw, self._tenant_id)
+            await queue_everybody(raw, self._tenant_id)
             changes = await tell_changes(connection, self._tenant_id, self._now())
             faults.reach("rebuild_swapped")
         return changes, time.monotonic() - began

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.rfm_worker.domain.scores import Standing
 from services.rfm_worker.rebuild.errors import RebuildError
 from services.rfm_worker.rebuild.ledger import columns_of
-from services.rfm_worker.rebuild.shadow import SHADOW
+from services.rfm_worker.rebuild.shadow import SHADOW, take_views_down
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.repository.segments import Move, write_moves
 from services.rfm_worker.tables import EMPTIED_TABLES, REBUILT_TABLES, SCHEMA
@@ -85,9 +85,12 @@ async def replace_all(raw: Raw) -> None:
         RebuildError: somebody reads the live tables all the time.
     """
     await _lock_tables(raw)
+    views = await take_views_down(raw)
     for table in REBUILT_TABLES:
         await raw.execute(f"drop table {SCHEMA}.{table}")
         await raw.execute(f"alter table {SHADOW}.{table} set schema {SCHEMA}")
+    for statement in views:
+        await raw.execute(statement)
 
 
 async def _lock_tables(raw: Raw) -> None:

@@ -16,7 +16,7 @@ from uuid import UUID
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.tables import SCHEMA
 
-TENANT, SCORER, RETURN, TABLES, ALIASES = 11, 12, 13, 14, 15
+TENANT, SCORER, RETURN, TABLES, ALIASES, REFRESHER = 11, 12, 13, 14, 15, 16
 """First half of the lock's key; the second half is a hash, and two that collide merely wait for each other."""
 
 # 0 in the live schema, something else in any other.
