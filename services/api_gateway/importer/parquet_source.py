@@ -26,6 +26,8 @@ MOST_EXPANSION = 200
 """Times the size of the file that its content may take by its own account: real data reach 5 to 30."""
 SMALL = 64 * 1024 * 1024
 """Bytes of content that are never too many, however small the file is."""
+READ_BYTES = 1024 * 1024
+"""Of a column that are read at once; without it a row group is held whole."""
 _TAIL = 8
 
 
@@ -41,7 +43,7 @@ class ParquetSource:
     def __init__(self, path: Path) -> None:
         _check_footer(path)
         try:
-            self._file = pq.ParquetFile(path, memory_map=True, pre_buffer=False)
+            self._file = pq.ParquetFile(path, buffer_size=READ_BYTES, pre_buffer=False)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise ImportRefusedError("The file is no Parquet file that can be read, or is cut off.") from error
         self._check_size(path)
