@@ -74,7 +74,7 @@ class Kafka(Child):
         if not formatted.exists():
             shutil.rmtree(self._folder / "topics", ignore_errors=True)  # an interrupted attempt
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            # With an equals sign: one id in 64 begins with a dash and would be taken for an option.
+            # With "=": an id may begin with "-", which would be read as another option.
             arguments = ["format", "--standalone", f"--cluster-id={cluster}", "-c", str(self._settings)]
             done = subprocess.run(
                 [*self._java(), "kafka.tools.StorageTool", *arguments],

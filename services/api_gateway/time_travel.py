@@ -13,6 +13,7 @@ from services.api_gateway.repository import customers
 from services.api_gateway.repository import time_travel as repository
 from services.api_gateway.repository.time_travel import TenantThen
 from services.api_gateway.views.customers import Customer, customer_of, rfm_of
+from services.api_gateway.views.lifetime import without_value
 from shared.db.engine import transaction
 
 
@@ -80,4 +81,5 @@ class Past:
             values = await repository.get_customer_then(connection, tenant_id, code, then)
         if not values.existed:
             raise Problem(404, "not-found", "Not found", f"This customer was not known on {day} yet.")
-        return customer_of(row, values).model_copy(update={"rfm": rfm_of(values)})
+        lifetime = without_value("not_known_of_the_past")
+        return customer_of(row, values, lifetime).model_copy(update={"rfm": rfm_of(values)})

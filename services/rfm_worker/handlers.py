@@ -22,7 +22,6 @@ from services.rfm_worker.domain.facts import (
 )
 from services.rfm_worker.quick_sale import read_quickly
 from services.rfm_worker.repository.batch import BatchWriter
-from services.rfm_worker.tables import SCHEMA
 from shared.db.applied import save_applied
 from shared.db.engine import transaction
 from shared.events.catalogue import BY_NAME, CUSTOMERS, PRODUCT_ALIASES, PRODUCTS
@@ -168,7 +167,7 @@ class Applier:
         """
         async with transaction(self._engine) as connection:
             touched = await self._writer.apply(connection, items, self._now()) if items else set()
-            await save_applied(connection, SCHEMA, following)
+            await save_applied(connection, None, following)
             faults.reach("before_commit")
         if touched:
             self._applied()

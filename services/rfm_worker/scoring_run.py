@@ -11,7 +11,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.rfm_worker.repository import recompute as jobs
-from services.rfm_worker.repository.locks import SCORER, key_of, lock_tenants
+from services.rfm_worker.repository.locks import lock_tenants, share_tables, try_lock_scorer
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.repository.recompute import Recompute, advance, load_recompute
 from services.rfm_worker.repository.redating import count_customers, count_sales, redate_customers, redate_sales
@@ -112,5 +112,5 @@ async def _alone(engine: AsyncEngine, tenant_id: UUID) -> AsyncIterator[bool]:
 async def _try_lock(connection: AsyncConnection, tenant_id: UUID) -> bool:
     raw = await driver_connection(connection)
     await raw.execute("set local idle_in_transaction_session_timeout = 0")
-    locked: bool = await raw.fetchval("select pg_try_advisory_xact_lock($1, $2)", SCORER, key_of(tenant_id))
-    return locked
+    await share_tables(raw)
+    return await try_lock_scorer(raw, tenant_id)

@@ -11,6 +11,7 @@ from sqlalchemy import (
     Computed,
     Date,
     DateTime,
+    Double,
     Identity,
     Index,
     Integer,
@@ -294,4 +295,61 @@ erasure = Table(
     comment="Sales made up to erased_at by the code with this hash stand in the ledger under the pseudonym.",
 )
 
+job_run = Table(
+    "job_run",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("job", Text, primary_key=True),
+    Column("finished_at", TIME, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("orders", BigInteger, nullable=False),
+    Column("figures", JSONB, nullable=False),
+    comment="The last run of a job for a tenant, the counting orders it met, and figures without personal data.",
+)
+
+lifetime_model = Table(
+    "lifetime_model",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("fitted_at", TIME, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("reference_date", Date, nullable=False),
+    Column("history_days", Integer, nullable=False),
+    Column("horizon_days", Integer, nullable=False),
+    Column("customers", Integer, nullable=False),
+    Column("expected_orders", SUM),
+    Column("expected_value", SUM),
+    Column("dependence", Double),
+    Column("parameters", JSONB),
+    Column("holdout", JSONB),
+    Column("deciles", JSONB),
+    comment="The last fit: parameters and holdout errors, or the reason why no values are given.",
+)
+
+lifetime_value = Table(
+    "lifetime_value",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("customer_code", KEY, primary_key=True),
+    Column("probability_alive", Numeric(5, 4), nullable=False),
+    Column("expected_orders", Numeric(12, 4), nullable=False),
+    Column("expected_value", SUM, nullable=False),
+    Column("low", SUM, nullable=False),
+    Column("high", SUM, nullable=False),
+    Column("computed_at", TIME, nullable=False),
+    comment="What each customer is expected to bring within the horizon of the model, with an 80 % interval.",
+)
+
 TENANT_TABLES = tuple(table.name for table in metadata.sorted_tables if "tenant_id" in table.c)
+
+REBUILT_TABLES = (
+    "tenant", "sale", "sale_return", "sale_cancellation", "erasure", "customer", "customer_product", "product", "day",
+    "cutoffs", "quantile_mark", "recompute", "product_alias", "alias_move",
+)  # fmt: skip
+"""What follows from the events alone: a rebuild fills them anew and puts them in the place of the old ones."""
+EMPTIED_TABLES = ("score_request",)
+"""What a rebuild has done with: everybody is scored by it."""
+KEPT_TABLES = ("segment_change", "outbox", "applied_offset", "job_run", "lifetime_model", "lifetime_value")
+"""What a rebuild leaves as it is: what was told and is to be told, how far the worker has come, and what jobs made."""

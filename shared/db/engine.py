@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -28,6 +28,7 @@ def create_engine(
     schema: str = "public",
     pool_size: int = 5,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+    options: Mapping[str, str] | None = None,
 ) -> AsyncEngine:
     """An engine for one process, made in its composition root.
 
@@ -37,6 +38,7 @@ def create_engine(
         schema: where names without one are looked up; a worker names its own, and a rebuild a shadow of it.
         pool_size: connections kept open; as many again may be opened for a moment.
         statement_timeout_s: seconds after which the server cancels a statement.
+        options: further settings of each session, `role` for instance.
     """
     return create_async_engine(
         url,
@@ -53,6 +55,7 @@ def create_engine(
                 "idle_in_transaction_session_timeout": "60000",
                 "timezone": "UTC",
                 "search_path": schema,
+                **(options or {}),
             },
         },
     )

@@ -120,6 +120,7 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/exports/segments-history.{format}": Operation("own", lists_all=True),
     "GET /v1/rfm/distribution": Operation("own"),
     "GET /v1/rfm/cutoffs": Operation("own"),
+    "GET /v1/analytics/lifetime-value": Operation("own"),
     "POST /v1/rfm/what-if": Operation("own", {"method": "quintile"}),
 }
 TENANTED = [name for name, operation in OPERATIONS.items() if operation.kind not in ("public", "operator")]

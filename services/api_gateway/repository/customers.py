@@ -27,6 +27,15 @@ _ONE = text(
     """  # noqa: S608 - names from our own code
 )
 _PROFILE = text("select * from rfm.customer_profiles(cast(:tenant as uuid), cast(:codes as text[]))")
+_LIFETIME = text(
+    """
+    select m.status, m.reason, m.fitted_at, m.reference_date, m.horizon_days, m.holdout, v.probability_alive,
+        v.expected_orders, v.expected_value, v.low, v.high, v.computed_at
+    from rfm.lifetime_model m
+    left join rfm.lifetime_value v on v.tenant_id = m.tenant_id and v.customer_code = :code
+    where m.tenant_id = :tenant
+    """
+)
 _KNOWN = text("select exists (select from rfm.customer where tenant_id = :tenant and customer_code = :code)")
 _BLANK = text(
     "update gateway.outbox set value = null, key = case when published_at is null then key else '' end, "
@@ -53,6 +62,11 @@ async def get_customer(connection: AsyncConnection, tenant_id: UUID, code: str) 
 async def get_profile(connection: AsyncConnection, tenant_id: UUID, code: str) -> Row[Any] | None:
     """Habits found in the ledger; None when the projection does not know the customer."""
     return (await connection.execute(_PROFILE, {"tenant": tenant_id, "codes": [code]})).one_or_none()
+
+
+async def get_lifetime(connection: AsyncConnection, tenant_id: UUID, code: str) -> Row[Any] | None:
+    """The tenant's model and what it says of one customer, nulls where nothing; None before the first fit."""
+    return (await connection.execute(_LIFETIME, {"tenant": tenant_id, "code": code})).one_or_none()
 
 
 async def is_known_from_sales(connection: AsyncConnection, tenant_id: UUID, code: str) -> bool:

@@ -40,6 +40,7 @@ from services.api_gateway.views.customers import (
     record_of,
     summary_of,
 )
+from services.api_gateway.views.lifetime import lifetime_of
 from services.api_gateway.views.queries import (
     AsOf,
     CustomerCode,
@@ -292,7 +293,8 @@ async def _read_one(services: Services, caller: Caller, code: str) -> Customer:
         if row is None:
             raise not_found("customer")
         profile = await repository.get_profile(connection, caller.tenant_id, code)
-    return customer_of(row, profile)
+        lifetime = await repository.get_lifetime(connection, caller.tenant_id, code)
+    return customer_of(row, profile, lifetime_of(lifetime, row.frequency or 0))
 
 
 def _writer(request: Request, caller: Caller, services: Services) -> MasterWriter:

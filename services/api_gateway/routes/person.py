@@ -18,6 +18,7 @@ from services.api_gateway.repository.sales import SaleFilter
 from services.api_gateway.routes.ledger import sales_page
 from services.api_gateway.security.callers import Caller
 from services.api_gateway.views.customers import Customer, SegmentChange, change_of, customer_of
+from services.api_gateway.views.lifetime import lifetime_of
 from services.api_gateway.views.queries import CustomerCode
 from services.api_gateway.views.sales import Sale
 from shared.db.engine import transaction
@@ -80,7 +81,9 @@ async def _customer(connection: AsyncConnection, caller: Caller, code: str) -> C
     row = await repository.get_customer(connection, caller.tenant_id, code)
     if row is None:
         raise not_found("customer")
-    return customer_of(row, await repository.get_profile(connection, caller.tenant_id, code))
+    profile = await repository.get_profile(connection, caller.tenant_id, code)
+    lifetime = await repository.get_lifetime(connection, caller.tenant_id, code)
+    return customer_of(row, profile, lifetime_of(lifetime, row.frequency or 0))
 
 
 async def _history(connection: AsyncConnection, caller: Caller, code: str) -> AsyncGenerator[list[SegmentChange]]:

@@ -25,7 +25,7 @@ from services.rfm_worker.repository import people, products
 from services.rfm_worker.repository.aggregates import add_customers, add_the_rest
 from services.rfm_worker.repository.aliases import Aliases, change_aliases, load_aliases
 from services.rfm_worker.repository.changes import Change, changes_of, request_scores
-from services.rfm_worker.repository.erasures import Buyers, erase, load_buyers
+from services.rfm_worker.repository.erasures import Buyers, Pseudonyms, erase, load_buyers
 from services.rfm_worker.repository.ledger import insert_new
 from services.rfm_worker.repository.locks import lock_returns, lock_tenants
 from services.rfm_worker.repository.orders import Hashes, sales_of_returns
@@ -98,7 +98,12 @@ def _earliest(kept: dict[Key, F], key: Key, fact: F) -> None:
 class BatchWriter:
     """Applies batches. It keeps nothing between them but hashes."""
 
-    def __init__(self, erasure_secret: str) -> None:
+    def __init__(self, erasure_secret: str, pseudonyms: Pseudonyms | None = None) -> None:
+        """Args:
+        erasure_secret: key of the hashes by which erasures name people.
+        pseudonyms: names of erasures that are known already; none outside of a rebuild.
+        """
+        self._pseudonyms = pseudonyms or Pseudonyms()
         self._hashes: Hashes = lru_cache(REMEMBERED_HASHES)(lambda key: customer_hash(erasure_secret, *key))
 
     async def apply(self, connection: AsyncConnection, items: Sequence[Item], now: datetime) -> set[UUID]:
@@ -121,8 +126,8 @@ class BatchWriter:
         _refuse_currencies(items, tenants)
         if any(tenants[change.tenant_id].erased for change in batch.tenants):
             batch = Batch.of(item for item in items if not tenants[item.tenant_id].erased)
-        application = _Application(connection, raw, batch, tenants, self._hashes)
-        touched = await application.run(now) | resettled
+        application = _Application(connection, raw, batch, tenants, hashes=self._hashes, pseudonyms=self._pseudonyms)
+        touched = await application.run(now) | {tenant for tenant in resettled if not tenants[tenant].erased}
         if touched:
             await request_scores(raw, touched, application.changes)
         return touched
@@ -156,10 +161,17 @@ class _Application:
     """The steps of one batch, in the order of their locks."""
 
     def __init__(
-        self, connection: AsyncConnection, raw: Raw, batch: Batch, tenants: dict[UUID, Tenant], hashes: Hashes
+        self,
+        connection: AsyncConnection,
+        raw: Raw,
+        batch: Batch,
+        tenants: dict[UUID, Tenant],
+        *,
+        hashes: Hashes,
+        pseudonyms: Pseudonyms,
     ) -> None:
         self.connection, self.raw, self.batch = connection, raw, batch
-        self.tenants, self.hashes = tenants, hashes
+        self.tenants, self.hashes, self.pseudonyms = tenants, hashes, pseudonyms
         self.causes: dict[CustomerKey, Cause] = {}
         self.aliases = Aliases({})
         self.changes: list[Change] = []
@@ -170,7 +182,7 @@ class _Application:
         await change_aliases(raw, batch.aliases)
         rebuilt: list[str] = []
         if batch.erasures:
-            erased = await erase(raw, batch.erasures, self.hashes)
+            erased = await erase(raw, batch.erasures, self.hashes, self.pseudonyms)
             rebuilt, self.changes = erased.rows, erased.changes
             self.causes = dict.fromkeys(erased.returning, ("erasure", None))
         buyers = await self._buyers()
@@ -179,11 +191,14 @@ class _Application:
         await people.identify(raw, people.fold(batch.customers, buyers.erased_at), self.hashes)
         if batch.sales or batch.returns or batch.cancellations or rebuilt:
             rows = await add_customers(raw, settled.lowered)
-            self.changes += changes_of(rows)
+            changes = changes_of(rows)
+            self.changes += changes
             removed = await people.remove_unnamed(raw, settled.abandoned)
             await products.describe(raw, batch.products)
             await add_the_rest(raw)
-            await self._score([row for row in rows if (row["tenant_id"], row["customer_code"]) not in removed], now)
+            # Whose values are what they were keeps the scores that the scorer gave: it would not come back to them.
+            changed = {change.customer for change in changes} - removed
+            await self._score([row for row in rows if (row["tenant_id"], row["customer_code"]) in changed], now)
         else:
             await products.describe(raw, batch.products)
         facts: list[Sale | Return | Cancellation | Erasure] = [*batch.sales.values(), *batch.returns.values()]
@@ -196,7 +211,7 @@ class _Application:
         for sale in batch.sales.values():
             if sale.body.customer_code is not None:
                 named.add((sale.tenant_id, sale.body.customer_code))
-        return await load_buyers(self.raw, named, self.hashes)
+        return await load_buyers(self.raw, named, self.hashes, self.pseudonyms)
 
     async def _facts(self, buyers: Buyers, rebuilt: list[str]) -> Settled:
         """Stages and inserts the sales, settles what the ledger knew already."""

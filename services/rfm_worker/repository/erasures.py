@@ -37,6 +37,7 @@ _RENAME = "update sale set customer_code = $3 where tenant_id = $1 and customer_
 _FORGET = (
     "delete from customer_product where tenant_id = $1 and customer_code = $2",
     "delete from segment_change where tenant_id = $1 and customer_code = $2",
+    "delete from lifetime_value where tenant_id = $1 and customer_code = $2",
 )
 _IDENTITY_OF_THE_ERASED = """
 select created_at <= $3 from customer where tenant_id = $1 and customer_code = $2 and master_version is not null
@@ -50,17 +51,46 @@ returning new.tenant_id, new.customer_code, old.frequency as was_frequency, old.
 """
 
 
+class Pseudonyms:
+    """Names for the erased: random ones, but those that a rebuild knows stay as they are."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[UUID, bytes, datetime], str] = {}
+        self._names: set[CustomerKey] = set()
+
+    def know(self, tenant_id: UUID, code_hash: bytes, erased_at: datetime, pseudonym: str) -> None:
+        """Keeps the name of an erasure, and lets sales that bear it already keep it."""
+        self._known[tenant_id, code_hash, erased_at] = pseudonym
+        self._names.add((tenant_id, pseudonym))
+
+    def of(self, erasure: Erasure) -> str:
+        """The name under which the sales of this erasure stand."""
+        known = self._known.get((erasure.tenant_id, erasure.code_hash, erasure.erased_at))
+        return known or f"erased-{secrets.token_hex(16)}"
+
+    def __contains__(self, customer: CustomerKey) -> bool:
+        return customer in self._names
+
+
 class Buyers:
     """Who a sale belongs to, with the erasures of this batch's customers considered."""
 
-    def __init__(self, erasures: Mapping[tuple[UUID, bytes], Sequence[tuple[datetime, str]]], hashes: Hashes) -> None:
+    def __init__(
+        self,
+        erasures: Mapping[tuple[UUID, bytes], Sequence[tuple[datetime, str]]],
+        hashes: Hashes,
+        pseudonyms: Pseudonyms,
+    ) -> None:
         self._erasures = erasures
         self._hashes = hashes
+        self._pseudonyms = pseudonyms
 
     def of(self, tenant_id: UUID, code: str | None, sold_at: datetime) -> Buyer:
         """The buyer: where the code was erased later than the sale, the pseudonym of the first such erasure."""
         if code is None:
             return NOBODY
+        if (tenant_id, code) in self._pseudonyms:
+            return Buyer(code, None, None)
         code_hash = self._hashes((tenant_id, code))
         if self._erasures:
             for erased_at, pseudonym in self._erasures.get((tenant_id, code_hash), ()):
@@ -74,14 +104,14 @@ class Buyers:
         return found[-1][0] if found else None
 
 
-async def load_buyers(raw: Raw, customers: Iterable[CustomerKey], hashes: Hashes) -> Buyers:
+async def load_buyers(raw: Raw, customers: Iterable[CustomerKey], hashes: Hashes, pseudonyms: Pseudonyms) -> Buyers:
     """Loads the erasures that concern these codes."""
     wanted = {(key[0], hashes(key)) for key in customers}
     rows = await raw.fetch(_LOAD, [k[0] for k in wanted], [k[1] for k in wanted]) if wanted else []
     erasures: dict[tuple[UUID, bytes], list[tuple[datetime, str]]] = {}
     for row in rows:
         erasures.setdefault((row["tenant_id"], row["code_hash"]), []).append((row["erased_at"], row["pseudonym"]))
-    return Buyers(erasures, hashes)
+    return Buyers(erasures, hashes, pseudonyms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +126,14 @@ class Erased:
     """What the erased people's values were."""
 
 
-async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes) -> Erased:
+async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes, pseudonyms: Pseudonyms) -> Erased:
     """Applies erasures; their tenants and the scorers of these must be locked alone."""
     rows: list[str] = []
     returning: set[CustomerKey] = set()
     changes: list[Change] = []
     for erasure in sorted(erasures, key=lambda e: e.erased_at):
         parameters = erasure.tenant_id, erasure.code_hash, erasure.erased_at
-        pseudonym = await raw.fetchval(_REMEMBER, *parameters, f"erased-{secrets.token_hex(16)}")
+        pseudonym = await raw.fetchval(_REMEMBER, *parameters, pseudonyms.of(erasure))
         if pseudonym is None:
             continue
         person = (await raw.fetch(_PERSON, *parameters))[0]

@@ -28,6 +28,7 @@ where tenant_id = $1
 _OWNED = (
     "sale", "sale_return", "sale_cancellation", "customer", "customer_product", "product", "day", "cutoffs",
     "quantile_mark", "score_request", "recompute", "segment_change", "erasure", "product_alias", "alias_move",
+    "job_run", "lifetime_model", "lifetime_value",
 )  # fmt: skip
 
 

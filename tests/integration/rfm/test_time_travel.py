@@ -101,8 +101,9 @@ def _plain(answer: Any) -> dict[str, Any]:
 
 def items(t: UUID, sales: list[tuple[Any, ...]], others: list[tuple[Any, ...]]) -> list[Item]:
     """The generated descriptions as items of a tenant. Sales are numbered; what changes one names it, and how many days
-    later it is."""
+    later it is. A sale is cancelled once: of two cancellations only the one accepted first is ever kept."""
     made: list[Item] = []
+    cancelled: set[int] = set()
     for n, one in enumerate([*sales, *others]):
         event_id = f"e{n:03}"
         match one:
@@ -112,8 +113,9 @@ def items(t: UUID, sales: list[tuple[Any, ...]], others: list[tuple[Any, ...]]) 
                 number = sale % len(sales)
                 day = sales[number][-1] + delay
                 made.append(make.returned(t, f"r{n}", f"s{number}", lines, day=day, event_id=event_id))
-            case ("cancel", sale, delay):
+            case ("cancel", sale, delay) if sale % len(sales) not in cancelled:
                 number = sale % len(sales)
+                cancelled.add(number)
                 day = sales[number][-1] + delay
                 made.append(make.cancelled(t, f"s{number}", day=day, minute=n, event_id=event_id))
             case ("erase", code, day):

@@ -111,6 +111,19 @@ async def test_the_shape_of_a_customer(tenant: Tenant, worker: Worker) -> None:
         "budget": {"band": "medium", "typical": "10.00", "low": "10.00", "high": "10.00"},
         "usual_interval_days": None,
         "next_order_expected_at": None,
+        "lifetime_value": {
+            "status": "not_enough_data",
+            "reason": "not_computed_yet",
+            "horizon_days": None,
+            "expected_orders": None,
+            "expected_value": None,
+            "low": None,
+            "high": None,
+            "interval": None,
+            "probability_alive": None,
+            "model": None,
+            "computed_at": None,
+        },
     }
     assert found["next_best_action"] is None
 

@@ -49,6 +49,9 @@ async def test_a_customer_of_an_earlier_day_has_the_identity_of_today(tenant: Te
         "rfm_score": 7, "segment": "new", "first_order_at": "2026-03-10T12:00:00Z",
         "last_order_at": "2026-03-20T12:00:00Z", "reference_date": "2026-03-21",
     }  # fmt: skip
+    value = then["profile"].pop("lifetime_value")
+    assert (value["status"], value["reason"]) == ("not_enough_data", "not_known_of_the_past")
+    assert {part for name, part in value.items() if name not in ("status", "reason")} == {None}
     assert then["profile"] == {
         "average_basket": "10.00",
         "preferred_families": [{"family": "unknown", "share": 1.0}],
