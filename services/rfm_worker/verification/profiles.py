@@ -14,8 +14,8 @@ from services.rfm_worker.verification.recompute import Expected
 from services.rfm_worker.verification.snapshot import Snapshot, Types
 from services.rfm_worker.verification.standing import Bounds, below
 
-PAGE = 500
-"""Customers in one question."""
+PAGE = 100
+"""Customers in one question: few, so that no connection has a long one left when the others are done."""
 BANDS = {0: "low", 1: "medium", 2: "high"}
 SHARE = 0.000051
 """A share is rounded to 4 decimals by both sides, from weights that differ in the last binary digit."""

@@ -11,7 +11,7 @@ import polars as pl
 from services.rfm_worker.verification.aliases import alias_differences
 from services.rfm_worker.verification.compare import Report, compare, without_zeros
 from services.rfm_worker.verification.load import MONEY, Tables, load_tables
-from services.rfm_worker.verification.profiles import compare_profiles, compute_profiles, load_profiles
+from services.rfm_worker.verification.profiles import Profiles, compare_profiles, compute_profiles, load_profiles
 from services.rfm_worker.verification.recompute import Expected, recompute
 from services.rfm_worker.verification.snapshot import Snapshot
 from services.rfm_worker.verification.standing import AXES, Bounds, bounds, scores, values
@@ -38,17 +38,15 @@ async def compare_tenant(
         load_profiles(seen, tenant.tenant_id, tables.customer["customer_code"].to_list()), name="profiles"
     )
     try:
-        expected, found, limits = await asyncio.to_thread(_compare_rows, report, tenant, tables, on, codes is None)
+        right = await asyncio.to_thread(_compare_rows, report, tenant, tables, on, codes is None)
     finally:
         stored = await profiles
-    right = await asyncio.to_thread(compute_profiles, tables, expected, found, limits)
     compare_profiles(report, tenant.tenant_id, stored, right)
     report.count("profile", tables.customer.height)
 
 
-def _compare_rows(
-    report: Report, tenant: Verified, tables: Tables, on: date, whole: bool
-) -> tuple[Expected, pl.DataFrame, Bounds]:
+def _compare_rows(report: Report, tenant: Verified, tables: Tables, on: date, whole: bool) -> Profiles:
+    """Compares everything that is stored; answers the profiles, which are not."""
     expected = recompute(tables, tenant.timezone)
     _compare_sums(report, tenant, tables, expected, whole)
     found = values(tables.customer, on)
@@ -60,7 +58,7 @@ def _compare_rows(
         if tenant.cutoffs.reference_date != on:
             report.add([f"cut-offs of tenant {tenant.tenant_id}: reference date is {tenant.cutoffs.reference_date}"])
     _compare_standing(report, tenant, tables, scores(tables.customer, found, limits))
-    return expected, found, limits
+    return compute_profiles(tables, expected, found, limits)
 
 
 def _compare_sums(report: Report, tenant: Verified, tables: Tables, expected: Expected, whole: bool) -> None:
