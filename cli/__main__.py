@@ -122,7 +122,7 @@ def run_tests(
 @app.command(context_settings=_PASS_ON, epilog="Example: ./iacrm bench worker --runs 3")
 def bench(
     context: typer.Context,
-    name: Annotated[str | None, typer.Argument(help="gateway, worker or freshness; else all in turn.")] = None,
+    name: Annotated[str | None, typer.Argument(help="gateway, worker, freshness or rebuild; else all in turn.")] = None,
 ) -> None:
     """Measure speed against a baseline of the same run; further arguments go to the benchmark."""
     from cli.bench import run
@@ -139,6 +139,22 @@ def verify(
     from cli.verify import run
 
     sys.exit(run(tenant, as_json=as_json))
+
+
+@app.command(epilog="Example: ./iacrm rebuild rfm --tenant 0192f0c1-...")
+def rebuild(
+    worker: Annotated[Literal["rfm"], typer.Argument(help="Whose tables.")],
+    tenant: Annotated[str | None, typer.Option(help="Id of one tenant; else all of them.")] = None,
+    source: Annotated[
+        Literal["auto", "topics", "ledger"],
+        typer.Option("--from", help="auto: the topics, or the ledger where they do not hold all sales any more."),
+    ] = "auto",
+    as_json: Json = False,
+) -> None:
+    """Compute a worker's tables anew beside it and swap them in: reads go on, nothing is told twice."""
+    from cli.rebuild import run
+
+    sys.exit(run(tenant, source, as_json=as_json))
 
 
 if __name__ == "__main__":

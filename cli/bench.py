@@ -5,7 +5,7 @@ from types import ModuleType
 
 from cli.console import Console
 
-NAMES = ("gateway", "worker", "freshness", "reads")
+NAMES = ("gateway", "worker", "freshness", "rfm-scale", "rebuild", "imports", "reads")
 
 
 def run(name: str | None, arguments: list[str]) -> int:
@@ -24,4 +24,4 @@ def run(name: str | None, arguments: list[str]) -> int:
 
 
 def _module(name: str) -> ModuleType:
-    return import_module(f"benchmarks.{name}")
+    return import_module(f"benchmarks.{name.replace('-', '_')}")

@@ -24,3 +24,19 @@ def adopt_settings(service: str) -> None:
     if running is None:
         raise NotRunningError("The stack does not run. Start it with ./iacrm up, or set IACRM_DATABASE_URL")
     os.environ.update(running.service(next(each for each in SERVICES if each.name == service)))
+
+
+def adopt_administrator() -> None:
+    """Puts the administrator's settings of the running stack into this process, unless it has its own.
+
+    Raises:
+        NotRunningError: there is nothing to connect to.
+    """
+    if "IACRM_ADMIN_DATABASE_URL" in os.environ:
+        return
+    from cli.supervisor.environment import Environment
+
+    running = Environment.of_running(data_folder())
+    if running is None:
+        raise NotRunningError("The stack does not run. Start it with ./iacrm up, or set IACRM_ADMIN_DATABASE_URL")
+    os.environ.update(running.setup())

@@ -1,9 +1,12 @@
 """What people see: colours, tables and bars on a terminal; plain lines when the output is piped."""
 
+import errno
 import json
+import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class Console:
-    """Writes to standard output, errors to standard error. Implements `Report`."""
+    """Writes to standard output, errors to standard error. Implements `Report`.
+
+    A reader that leaves (a closed terminal, `| head`) ends the output and nothing else: the stack is still looked
+    after, and stopped in order.
+    """
 
     def __init__(self, terminal: bool | None = None) -> None:
         self.terminal = sys.stdout.isatty() if terminal is None else terminal
@@ -31,57 +38,61 @@ class Console:
 
     def say(self, text: str) -> None:
         """One finished step or event."""
-        self.end_bar()
-        if self.terminal:
-            from rich.markup import escape
+        with _to_reader():
+            self.end_bar()
+            if self.terminal:
+                from rich.markup import escape
 
-            self.rich.print(f"[green]•[/] {escape(text)}")
-        else:
-            print(text, flush=True)
+                self.rich.print(f"[green]•[/] {escape(text)}")
+            else:
+                print(text, flush=True)
 
     def line(self, text: str = "") -> None:
         """Text as it is."""
-        self.end_bar()
-        if self.terminal:
-            self.rich.print(text, markup=False)
-        else:
-            print(text, flush=True)
+        with _to_reader():
+            self.end_bar()
+            if self.terminal:
+                # The terminal wraps it: a command that is copied from here must not be cut.
+                self.rich.print(text, markup=False, soft_wrap=True)
+            else:
+                print(text, flush=True)
 
     def heading(self, text: str) -> None:
         """Starts a part of the output."""
-        self.end_bar()
-        if self.terminal:
-            from rich.markup import escape
+        with _to_reader():
+            self.end_bar()
+            if self.terminal:
+                from rich.markup import escape
 
-            self.rich.print(f"\n[bold]{escape(text)}[/]")
-        else:
-            print(f"\n{text}", flush=True)
+                self.rich.print(f"\n[bold]{escape(text)}[/]")
+            else:
+                print(f"\n{text}", flush=True)
 
     def error(self, text: str) -> None:
         """What went wrong, and how to go on; to standard error."""
-        self.end_bar()
-        print(f"\033[31m{text}\033[0m" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
+        with _to_reader():
+            self.end_bar()
+        with suppress(OSError):
+            print(f"\033[31m{text}\033[0m" if sys.stderr.isatty() else text, file=sys.stderr, flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Rows under their column names."""
-        self.end_bar()
-        if not self.terminal:
-            print(plain_table(columns, rows), flush=True)
-            return
-        from rich import box
-        from rich.markup import escape
-        from rich.table import Table
-
-        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for row in rows:
-            table.add_row(*(escape(cell) for cell in row))
-        self.rich.print(table)
+        with _to_reader():
+            self.end_bar()
+            if self.terminal:
+                self._rich_table(columns, rows)
+            else:
+                print(plain_table(columns, rows), flush=True)
 
     def progress(self, label: str, done: int, total: int) -> None:
         """Advances the bar of `label` with its rate and the time left; piped, says every quarter."""
-        if self.terminal:
-            self._advance(label, done, total)
-            return
+        with _to_reader():
+            if self.terminal:
+                self._advance(label, done, total)
+            else:
+                self._say_quarter(label, done, total)
+
+    def _say_quarter(self, label: str, done: int, total: int) -> None:
         known, told, began = self._told
         if known != label:
             told, began = -1, time.monotonic()
@@ -98,7 +109,18 @@ class Console:
 
     def json(self, value: Any) -> None:
         """For programs: one JSON document."""
-        print(json.dumps(value, indent=2), flush=True)
+        with _to_reader():
+            print(json.dumps(value, indent=2), flush=True)
+
+    def _rich_table(self, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        from rich import box
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+        for row in rows:
+            table.add_row(*(escape(cell) for cell in row))
+        self.rich.print(table)
 
     def _advance(self, label: str, done: int, total: int) -> None:
         if self._bar is None or self._bar[0] != label:
@@ -120,6 +142,16 @@ class Console:
         bar.update(task, completed=done, total=total, pace=pace)
         if done >= total:
             self.end_bar()
+
+
+@contextmanager
+def _to_reader() -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno in (errno.EPIPE, errno.EIO):
+            # For good, also for what the interpreter still writes out at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _pace(done: int, total: int, seconds: float) -> str:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,16 @@ from cli.files import write_atomically
 from cli.paths import data_folder
 from cli.status import describe
 from cli.supervisor.stack import Stack
+
+HALF_A_YEAR = timedelta(days=182)
+OTHER_BOUNDS = {
+    "method": "fixed",
+    "bounds": {
+        "recency_days": [7, 30, 90, 180],
+        "frequency": [5, 20, 50, 100],
+        "monetary": ["100", "500", "1500", "4000"],
+    },
+}
 
 
 def run(*, lines: int | None, leave: bool, port: int | None) -> int:
@@ -62,7 +73,7 @@ class _Demo:
         self._data = data
 
     async def show(self, lines: int | None) -> None:
-        """Account, data, results, one live sale, addresses."""
+        """Account, data, results, one live sale, an earlier day, other bounds, addresses."""
         async with Client(self._url) as client:
             account = await client.open_account(self._data)
             token = await self._fill(client, lines)
@@ -73,6 +84,9 @@ class _Demo:
             at_risk = await self._show_one(client, "At risk", "at_risk", "cannot_lose", "hibernating")
             if at_risk is not None:
                 await self._sell(client, at_risk, distribution["reference_date"])
+            then = date.fromisoformat(distribution["reference_date"]) - HALF_A_YEAR
+            show.past(self._console, await client.get("/v1/rfm/distribution", as_of=str(then)), distribution)
+            show.what_if(self._console, await client.ask("/v1/rfm/what-if", OTHER_BOUNDS))
         self._addresses(account)
 
     async def _fill(self, client: Client, lines: int | None) -> str | None:

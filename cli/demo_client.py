@@ -76,6 +76,10 @@ class Client:
         """Posts a fact; answers its consistency token."""
         return str(_checked(await self._http.post(path, json=body), 202).headers[TOKEN])
 
+    async def ask(self, path: str, question: dict[str, Any]) -> Any:
+        """Posts a question that changes nothing; answers the JSON."""
+        return _checked(await self._http.post(path, json=question), 200).json()
+
     async def upload(self, uploads: Iterable[Upload], done: Callable[[int], None]) -> list[str]:
         """Sends the requests, several at a time, in their order; answers their consistency tokens.
 

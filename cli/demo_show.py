@@ -1,4 +1,4 @@
-"""What the demo shows: segments as bars, cut-offs, customers, and one sale on its way."""
+"""What the demo shows: segments as bars, then and now, as they could be, cut-offs, customers, one sale on its way."""
 
 from decimal import Decimal
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from cli.console import Console
 
 BAR_WIDTH = 40
+MOST_MOVES = 5
 _COLOURS = {
     "champions": "green", "loyal": "green", "potential_loyalist": "cyan", "new": "cyan", "promising": "cyan",
     "need_attention": "yellow", "about_to_sleep": "yellow", "at_risk": "red", "cannot_lose": "red",
@@ -52,6 +53,34 @@ def customer(console: Console, title: str, found: dict[str, Any]) -> None:
     ]
     for name, text in rows:
         console.line(f"  {name:<20} {text}")
+
+
+def past(console: Console, then: dict[str, Any], now: dict[str, Any]) -> None:
+    """Customers and revenue by segment, on an earlier day and now."""
+    console.heading(f"The same shop as of {then['reference_date']}, from what had happened by then")
+    rows = [
+        (was["name"], *(part for each in (was, now_) for part in (f"{each['customers']:,}", _money(each["revenue"]))))
+        for was, now_ in zip(then["segments"], now["segments"], strict=True)
+        if was["customers"] or now_["customers"]
+    ]
+    console.table(("", "customers then", "revenue then", "customers now", "revenue now"), rows)
+
+
+def what_if(console: Console, found: dict[str, Any]) -> None:
+    """The largest moves that other bounds would make."""
+    axes = ", ".join(f"{key} {'/'.join(map(str, found[key]))}" for key in ("recency_days", "frequency", "monetary"))
+    console.heading(f"What if the bounds were {axes}? {found['moved']:,} of {found['customers']:,} would move")
+    rows = [
+        (
+            move["from"],
+            move["to"],
+            f"{move['customers']:,}",
+            _money(move["revenue"]),
+            move["examples"][0]["customer_code"],
+        )
+        for move in found["moves"][:MOST_MOVES]
+    ]
+    console.table(("from", "to", "customers", "revenue", "such as"), rows)
 
 
 def live_sale(console: Console, before: dict[str, Any], after: dict[str, Any], milliseconds: float) -> None:

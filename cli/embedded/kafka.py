@@ -74,7 +74,8 @@ class Kafka(Child):
         if not formatted.exists():
             shutil.rmtree(self._folder / "topics", ignore_errors=True)  # an interrupted attempt
             cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-            arguments = ["format", "--standalone", "-t", cluster, "-c", str(self._settings)]
+            # With "=": an id may begin with "-", which would be read as another option.
+            arguments = ["format", "--standalone", f"--cluster-id={cluster}", "-c", str(self._settings)]
             done = subprocess.run(
                 [*self._java(), "kafka.tools.StorageTool", *arguments],
                 env=dict(self.environment()), capture_output=True, text=True, check=False, timeout=120,

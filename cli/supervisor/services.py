@@ -14,7 +14,7 @@ from cli.state import StateFile
 
 @dataclass(frozen=True)
 class Service:
-    """A package `services.<name>` that is started with `python -m`."""
+    """A process of ours that is started with `python -m`."""
 
     name: str
     role: str
@@ -23,11 +23,30 @@ class Service:
     prefer_port: int | None = None
     signs_tokens: bool = False
     """Receives the secrets of access tokens; nobody else does."""
+    module: str | None = None
+    """What is started, where it is not `services.<name>`."""
+    keeps_files: bool = False
+    """Is told where uploaded files are kept."""
 
 
 SERVICES = (
     Service("rfm_worker", role="iacrm_rfm", password="rfm_db_password"),
-    Service("api_gateway", role="iacrm_gateway", password="gateway_db_password", prefer_port=8000, signs_tokens=True),
+    Service("rfm_jobs", role="iacrm_rfm", password="rfm_db_password", module="services.rfm_worker.jobs"),
+    Service(
+        "importer",
+        role="iacrm_gateway",
+        password="gateway_db_password",
+        module="services.api_gateway.importer",
+        keeps_files=True,
+    ),
+    Service(
+        "api_gateway",
+        role="iacrm_gateway",
+        password="gateway_db_password",
+        prefer_port=8000,
+        signs_tokens=True,
+        keeps_files=True,
+    ),
 )
 """In the order of their start; the gateway comes last and goes first, so that nothing is accepted too early."""
 
@@ -43,6 +62,7 @@ class ServiceProcess(Child):
         self, service: Service, *, port: int, log: Path, state: StateFile, environment: Mapping[str, str]
     ) -> None:
         super().__init__(service.name, port=port, log=log, state=state)
+        self._module = service.module or f"services.{service.name}"
         self._environment = environment
 
     @property
@@ -52,7 +72,7 @@ class ServiceProcess(Child):
 
     def command(self) -> Sequence[str]:
         """The module, without the current folder on the search path."""
-        return [sys.executable, "-P", "-m", f"services.{self.name}"]
+        return [sys.executable, "-P", "-m", self._module]
 
     def environment(self) -> Mapping[str, str]:
         """Settings and secrets of this service."""

@@ -7,6 +7,7 @@ import sys
 import uvicorn
 
 from services.api_gateway.app import create_app
+from services.api_gateway.http_protocol import HttpProtocol
 from services.api_gateway.settings import GatewaySettings
 from shared.messaging import faults
 from shared.observability.logging import configure
@@ -26,7 +27,7 @@ def main() -> None:
         host=settings.host,
         port=settings.port,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

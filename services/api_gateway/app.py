@@ -12,8 +12,11 @@ from services.api_gateway.background import run_background
 from services.api_gateway.dependencies import Services
 from services.api_gateway.edge import Edge
 from services.api_gateway.errors import install_handlers
+from services.api_gateway.exports.response import ExportSlots
+from services.api_gateway.file_store import FileStore
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.idempotency import Idempotency
+from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.limits import BodyLimits
 from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.openapi import install_openapi
@@ -24,8 +27,13 @@ from services.api_gateway.routes import (
     api_keys,
     auth,
     customers,
+    exports,
     health,
+    imports,
     ledger,
+    lifetime,
+    person,
+    product_aliases,
     products,
     rfm,
     sales,
@@ -41,23 +49,31 @@ from services.api_gateway.security.tokens import AccessTokens
 from services.api_gateway.settings import GatewaySettings
 from services.api_gateway.tenant_cache import TenantCache, TenantState
 from services.api_gateway.tenant_events import state_of
+from services.api_gateway.time_travel import Past
 from shared.db.engine import create_engine, transaction
 from shared.events.catalogue import consumed_by
 from shared.messaging.outbox import OutboxRelay
 from shared.messaging.producer import EventProducer
 
 STATEMENT_TIMEOUT_S = 15
+PAST_STATES = 1000
+"""Most states of tenants on earlier days that are kept: about 5 kB each."""
 ROUTERS: Sequence[APIRouter] = (
     sales.router,
     ledger.router,
     rfm.router,
+    lifetime.router,
     analytics.router,
     auth.router,
     tenants.router,
     users.router,
     api_keys.router,
+    person.router,  # before customers: its paths are longer
     customers.router,
     products.router,
+    product_aliases.router,
+    exports.router,
+    imports.router,
     status.router,
     health.router,
 )
@@ -87,6 +103,7 @@ def build_services(settings: GatewaySettings) -> Services:
             await connection.execute(text("select 1"))
         return None
 
+    large_reads = LargeReads(settings.large_reads, settings.large_reads_queue)
     services = Services(
         settings=settings,
         engine=engine,
@@ -99,6 +116,10 @@ def build_services(settings: GatewaySettings) -> Services:
         tokens=AccessTokens(settings),
         passwords=Passwords(settings),
         login_limits=LoginLimits(settings),
+        export_slots=ExportSlots(settings.export_concurrency, settings.export_concurrency_per_tenant),
+        large_reads=large_reads,
+        past=Past(engine, large_reads, lifetime_s=settings.as_of_cache_s, entries=PAST_STATES),
+        files=FileStore.of(settings),
     )
     services.health.add_live("outbox relay", services.relay.check)
     services.health.add_ready("database", database_answers)
@@ -130,7 +151,7 @@ def create_app(settings: GatewaySettings, services: Services | None = None) -> F
     install_openapi(app)
     # The last one added is the outermost.
     app.add_middleware(Idempotency, services=parts)
-    app.add_middleware(BodyLimits, most_bytes=settings.body_limit)
+    app.add_middleware(BodyLimits, most_bytes=settings.body_limit, wider={imports.router.prefix: settings.import_limit})
     app.add_middleware(Authentication, services=parts)
     app.add_middleware(Edge)
     return app

@@ -16,6 +16,8 @@ class RequestContext:
     request_id: str
     principal: Principal | None = None
     refusal: Problem | None = None
+    bodiless: bool = False
+    """Whether a HEAD asked: what a route would send as a body is thrown away."""
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     """Added to the answer, such as RateLimit-*."""
 

@@ -8,7 +8,10 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.api_gateway.context import context_of
 from services.api_gateway.errors import Problem, forbidden
+from services.api_gateway.exports.response import ExportSlots
+from services.api_gateway.file_store import FileStore
 from services.api_gateway.freshness import Freshness
+from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.security.callers import Caller, Operator, Principal, Scope
 from services.api_gateway.security.keyring import ApiKeyring
@@ -17,6 +20,7 @@ from services.api_gateway.security.passwords import Passwords
 from services.api_gateway.security.tokens import AccessTokens
 from services.api_gateway.settings import GatewaySettings
 from services.api_gateway.tenant_cache import TenantCache
+from services.api_gateway.time_travel import Past
 from shared.messaging.producer import EventProducer
 from shared.observability.health import Health
 
@@ -40,6 +44,10 @@ class Services:
     tokens: AccessTokens
     passwords: Passwords
     login_limits: LoginLimits
+    export_slots: ExportSlots
+    large_reads: LargeReads
+    past: Past
+    files: FileStore
     health: Health = field(default_factory=Health)
 
 
@@ -100,8 +108,20 @@ class RequireScope(Requires):
 
     async def __call__(self, request: Request) -> Caller:
         caller = caller_of(request)
-        if self._scope not in caller.scopes:
-            raise forbidden(f"This needs the scope {self._scope}.")
+        check_scope(caller, self._scope)
+        return caller
+
+
+class RequireAnyScope(Requires):
+    """A caller of a tenant with at least one of some scopes; which of them it must be is known later."""
+
+    def __init__(self, *scopes: Scope) -> None:
+        self._scopes = frozenset(scopes)
+
+    async def __call__(self, request: Request) -> Caller:
+        caller = caller_of(request)
+        if not self._scopes & caller.scopes:
+            raise forbidden(f"This needs one of the scopes {', '.join(sorted(self._scopes))}.")
         return caller
 
 
@@ -142,6 +162,21 @@ class RequireAnyone(Requires):
 def require_scope(scope: Scope) -> RequireScope:
     """A dependency: the caller, with this scope."""
     return RequireScope(scope)
+
+
+def require_any_scope(*scopes: Scope) -> RequireAnyScope:
+    """A dependency: the caller, with one of these scopes."""
+    return RequireAnyScope(*scopes)
+
+
+def check_scope(caller: Caller, scope: Scope) -> None:
+    """Refuses a caller without this scope.
+
+    Raises:
+        Problem: 403.
+    """
+    if scope not in caller.scopes:
+        raise forbidden(f"This needs the scope {scope}.")
 
 
 def require_role(*roles: str) -> RequireRole:

@@ -44,7 +44,7 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        context = RequestContext(_request_id(scope))
+        context = RequestContext(_request_id(scope), bodiless=scope["method"] == "HEAD")
         scope["iacrm"] = context
         # The server runs each request in a context of its own, so nothing has to be taken back.
         bind(request_id=context.request_id)

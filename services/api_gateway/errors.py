@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -135,6 +135,9 @@ def to_problem(error: BaseException) -> Problem:
             return _of_http(error)
         case RequestValidationError():
             return validation_problem(error)
+        case ClientDisconnect():
+            # Nobody hears it; but the log and the metrics must not call a client that hangs up a defect of ours.
+            return malformed("The connection ended before the body.")
     return _of_failure(error)
 
 

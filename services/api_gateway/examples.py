@@ -58,7 +58,23 @@ PRODUCT = {
     "attributes": {"width": "80 cm"},
 }
 PRODUCT_FIELDS = {name: value for name, value in PRODUCT.items() if name != "product_key"}
+ALIAS = {"alias": "T-9", "product_key": "P-88"}
+ALIAS_FIELDS = {"product_key": "P-88"}
 PRODUCT_PATCH = {"price": "34.90", "stock": "80"}
+WHAT_IF = {
+    "method": "fixed",
+    "bounds": {
+        "recency_days": [7, 30, 90, 180],
+        "frequency": [1, 3, 6, 12],
+        "monetary": ["50.00", "150.00", "400.00", "1000.00"],
+    },
+}
+IMPORT_ID = "6f1c3a90-0d4f-4c1e-8a6b-4c0f9d2a7b5e"
+IMPORT_FILE = """\
+Ticket;Customer;Date;Article;Qty;Price
+T7-2026-001;C-1042;20/11/2026 10:31;P-88;2;39,90
+T7-2026-001;C-1042;20/11/2026 10:31;P-12;1;9,90
+"""
 SALES_FIGURES = {"orders": 7, "units": "9", "revenue": "341.10", "customers": 6}
 POPULARITY: dict[str, Any] = {
     "product_key": "P-88",

@@ -1,14 +1,16 @@
-"""What writes of customers and products share: ETags, and rows that change together with their events."""
+"""What writes of customers, products and aliases share: ETags, and rows that change together with their events."""
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.api_gateway.alias_rules import check_aliases
 from services.api_gateway.dependencies import Services
 from services.api_gateway.errors import Problem, conflict, not_found
 from services.api_gateway.outgoing import master_data
@@ -16,8 +18,8 @@ from services.api_gateway.repository import master_data as master_repository
 from services.api_gateway.repository.master_data import Master
 from services.api_gateway.security.callers import Caller
 from shared.db.engine import transaction
-from shared.events.catalogue import CUSTOMERS, PRODUCTS, Topic
-from shared.events.payloads import CustomerChangedV1, Payload, ProductChangedV1
+from shared.events.catalogue import CUSTOMERS, PRODUCT_ALIASES, PRODUCTS, Topic
+from shared.events.payloads import CustomerChangedV1, Payload, ProductAliasChangedV1, ProductChangedV1
 from shared.messaging.outbox import insert_outbox
 from shared.messaging.record import Message
 
@@ -89,9 +91,10 @@ class MasterWriter:
             Problem: 409 when its code exists.
         """
         async with self._transaction() as connection:
+            await self._check(connection, [row])
             stored = await master_repository.insert_one(connection, self._kind.master, self._tenant_id, row)
             if stored is None:
-                raise conflict("already-exists", f"There is a {self._kind.master.table} with this code.")
+                raise conflict("already-exists", f"There is a {self._kind.master.noun} with this code.")
             change = await self._announce(connection, [stored])
         return self._done(change)
 
@@ -102,6 +105,7 @@ class MasterWriter:
             Problem: 412 when If-Match names another version.
         """
         async with self._transaction() as connection:
+            await self._check(connection, rows)
             if if_match is not None:
                 code = rows[0][self._kind.master.key]
                 stored = await master_repository.lock(connection, self._kind.master, self._tenant_id, code)
@@ -128,7 +132,7 @@ class MasterWriter:
         async with self._transaction() as connection:
             stored = await master_repository.lock(connection, self._kind.master, self._tenant_id, code)
             if stored is None and not (may_begin is not None and await may_begin(connection)):
-                raise not_found(self._kind.master.table)
+                raise not_found(self._kind.master.noun)
             check_match(if_match, None if stored is None else stored.version)
             row = {self._kind.master.key: code, **as_json(merge(stored))}
             written = await master_repository.upsert(connection, self._kind.master, self._tenant_id, [row])
@@ -165,7 +169,7 @@ class MasterWriter:
             )
             stored = await master_repository.delete(connection, kind.master, self._tenant_id, code)
             if not stored and not (known is not None and await known(connection)):
-                raise not_found(kind.master.table)
+                raise not_found(kind.master.noun)
             check_match(if_match, None if locked is None else locked.version)
             if before is not None:
                 await before(connection)
@@ -175,22 +179,15 @@ class MasterWriter:
             ids = await insert_outbox(connection, "gateway", [tombstone, *also])
         return self._done(Change([], ids))
 
+    async def _check(self, connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
+        if self._kind.check is not None:
+            await self._kind.check(connection, self._tenant_id, rows)
+
     def _transaction(self) -> AbstractAsyncContextManager[AsyncConnection]:
         return transaction(self._services.engine, tenant_id=self._tenant_id)
 
     async def _announce(self, connection: AsyncConnection, rows: list[Any]) -> Change:
-        kind = self._kind
-        messages = [
-            master_data(
-                kind.topic,
-                kind.event_type,
-                self._tenant_id,
-                getattr(row, kind.master.key),
-                payload=_payload_of(kind.payload, row),
-                request_id=self._request_id,
-            )
-            for row in rows
-        ]
+        messages = announcements(self._kind, self._tenant_id, rows, request_id=self._request_id)
         return Change(rows, await insert_outbox(connection, "gateway", messages))
 
     def _done(self, change: Change) -> Change:
@@ -206,10 +203,33 @@ class Kind:
     topic: Topic
     event_type: str
     payload: type[Payload]
+    check: Callable[[AsyncConnection, UUID, Sequence[dict[str, Any]]], Awaitable[None]] | None = None
+    """Raises a Problem for rows that what is stored forbids; runs first in the transaction that creates or replaces."""
 
 
 CUSTOMERS_KIND = Kind(master_repository.CUSTOMER, CUSTOMERS, "customer.changed.v1", CustomerChangedV1)
 PRODUCTS_KIND = Kind(master_repository.PRODUCT, PRODUCTS, "product.changed.v1", ProductChangedV1)
+ALIASES_KIND = Kind(
+    master_repository.ALIAS, PRODUCT_ALIASES, "product-alias.changed.v1", ProductAliasChangedV1, check_aliases
+)
+
+
+def announcements(
+    kind: Kind, tenant_id: UUID, rows: Iterable[Any], *, request_id: str | None, backfill: bool = False
+) -> list[Message]:
+    """The events of stored rows: the full state of each."""
+    return [
+        master_data(
+            kind.topic,
+            kind.event_type,
+            tenant_id,
+            getattr(row, kind.master.key),
+            payload=_payload_of(kind.payload, row),
+            request_id=request_id,
+            backfill=backfill,
+        )
+        for row in rows
+    ]
 
 
 def _payload_of(model: type[Payload], row: Any) -> Payload:

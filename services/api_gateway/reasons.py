@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 
 LONGEST_FIELD = 200
 MOST_REASONS = 1000
-CODES = frozenset({"sale_id", "customer_code", "product_key", "return_id"})
+CODES = frozenset({"sale_id", "customer_code", "product_key", "return_id", "alias"})
 _CODE = "must be 1 to 64 printable characters"
 _BRANCH = re.compile(r"[a-z-]+\[.*\]", re.DOTALL)
 _PLACES = ("body", "query", "path", "header", "cookie")
@@ -33,6 +33,7 @@ def _part(context: Context) -> str:
 
 _REASONS: dict[str, Callable[[Context], str]] = {
     "missing": lambda _: "is required",
+    "default_factory_not_called": lambda _: "is required, or what it is made of must be valid",
     "extra_forbidden": lambda _: "is not a known field",
     "string_type": lambda _: "must be a string",
     "string_unicode": lambda _: "must be valid Unicode text",

@@ -1,13 +1,42 @@
 """The gateway's knobs."""
 
+import json
 from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from shared.settings import DEVELOPMENT_SECRET, CommonSettings, refuse_weak
 
 
-class GatewaySettings(CommonSettings):
+class ImportStorageSettings(CommonSettings):
+    """Where uploaded files are kept: the gateway writes them there, and the importer reads them."""
+
+    import_storage: str = Field(
+        ".data/imports",
+        min_length=1,
+        description="where uploaded files are kept: a folder that gateway and importer share, or s3://bucket/prefix",
+    )
+    import_storage_options: SecretStr = Field(
+        SecretStr(""),
+        description='JSON of options for it, for S3: {"key": "...", "secret": "...", "endpoint_url": "..."}',
+    )
+    import_retention_days: int = Field(
+        30, ge=0, le=3650, description="days after its end that the stored files of an import are kept"
+    )
+
+    @field_validator("import_storage_options")
+    @classmethod
+    def _object(cls, value: SecretStr) -> SecretStr:
+        try:
+            good = isinstance(json.loads(value.get_secret_value() or "{}"), dict)
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("IACRM_IMPORT_STORAGE_OPTIONS must be a JSON object")
+        return value
+
+
+class GatewaySettings(ImportStorageSettings):
     """Environment variables `IACRM_*` of the gateway.
 
     Raises:
@@ -51,12 +80,26 @@ class GatewaySettings(CommonSettings):
 
     cache_s: int = Field(60, ge=1, le=60, description="seconds that API keys, tenant status and settings are trusted")
     cache_entries: int = Field(10_000, ge=100, description="most entries of each such cache")
+    as_of_cache_s: float = Field(
+        10, ge=0, le=60, description="seconds that a tenant's cut-offs and distribution of an earlier day are trusted"
+    )
+    large_reads: int = Field(
+        2, ge=1, le=100, description="answers at once that read all customers of a tenant (what-if, as_of)"
+    )
+    large_reads_queue: int = Field(
+        32, ge=0, description="callers of one tenant that may wait for that; more are answered 503"
+    )
     last_used_s: float = Field(60, gt=0, description="seconds between writes of when API keys were last used")
 
     body_limit: int = Field(5_000_000, ge=1_000, description="largest body in bytes")
+    import_limit: int = Field(1_073_741_824, ge=1_000, description="largest body of an import in bytes")
     idempotency_lock_s: int = Field(
         60, ge=5, description="seconds after which a request that never answered may be tried again"
     )
+    export_concurrency: int = Field(
+        4, ge=1, le=100, description="exports that run at once; each keeps one connection to the database meanwhile"
+    )
+    export_concurrency_per_tenant: int = Field(2, ge=1, le=100, description="of these, how many may be one tenant's")
     proxy_ips: str = Field(
         "", description="addresses of proxies (comma separated, or *) whose X-Forwarded-For names the caller"
     )

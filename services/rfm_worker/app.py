@@ -10,6 +10,8 @@ from faststream.asgi import AsgiFastStream
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.rfm_worker import alias_mover
+from services.rfm_worker.alias_mover import AliasMover
 from services.rfm_worker.domain.facts import Item
 from services.rfm_worker.handlers import Applier, decode
 from services.rfm_worker.refresher import STUCK_AFTER_S as REFRESHER_STUCK_AFTER_S
@@ -42,6 +44,7 @@ class Worker:
     producer: EventProducer
     relay: OutboxRelay
     scorer: Scorer
+    mover: AliasMover
     refresher: Refresher
     consumer: WorkerConsumer
     health: Health
@@ -53,11 +56,13 @@ class Worker:
         await self.producer.start()
         await self.relay.start()
         self.scorer.start()
+        self.mover.start()
         self.refresher.start()
         try:
             yield
         finally:
             await self.refresher.stop()
+            await self.mover.stop()
             await self.scorer.stop()
             await self.relay.stop()
             await self.producer.stop()
@@ -80,8 +85,10 @@ def build(settings: RfmWorkerSettings) -> Worker:
     producer = EventProducer(settings.kafka_bootstrap, prefix=settings.topic_prefix, client_id=SERVICE)
     relay = OutboxRelay(engine, SCHEMA, producer, linger_s=RELAY_LINGER_S)
     scorer = Scorer(engine, now=now, interval_s=settings.score_interval_s)
+    secret = settings.erasure_secret.get_secret_value()
+    mover = AliasMover(engine, secret)
     refresher = Refresher(engine, interval_s=settings.refresh_interval_s)
-    applier = Applier(engine, BatchWriter(settings.erasure_secret.get_secret_value()), now, scorer.wake)
+    applier = Applier(engine, BatchWriter(secret), now, scorer.wake)
     delivery = BatchDelivery[Item](
         decode=decode, apply=applier.apply, dead_letters=DeadLetterWriter(producer, SERVICE),
         limits=Limits(max_dead_run=settings.max_dead_run),
@@ -91,6 +98,7 @@ def build(settings: RfmWorkerSettings) -> Worker:
         prefix=settings.topic_prefix, settings=_reading(settings),
     )  # fmt: skip
     health = _health(engine, relay, scorer, refresher, consumer)
+    health.add_live("alias mover", mover.progress.stuck(alias_mover.STUCK_AFTER_S, "alias mover"))
 
     @contextlib.asynccontextmanager
     async def lifespan() -> AsyncIterator[None]:
@@ -107,7 +115,7 @@ def build(settings: RfmWorkerSettings) -> Worker:
         lifespan=lifespan,
         logger=None,
     )
-    worker = Worker(engine, producer, relay, scorer, refresher, consumer, health, asgi)
+    worker = Worker(engine, producer, relay, scorer, mover, refresher, consumer, health, asgi)
     return worker
 
 

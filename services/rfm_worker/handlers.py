@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.rfm_worker.domain.facts import (
+    AliasChange,
     Basket,
     Cancellation,
     CustomerChange,
@@ -21,14 +22,14 @@ from services.rfm_worker.domain.facts import (
 )
 from services.rfm_worker.quick_sale import read_quickly
 from services.rfm_worker.repository.batch import BatchWriter
-from services.rfm_worker.tables import SCHEMA
 from shared.db.applied import save_applied
 from shared.db.engine import transaction
-from shared.events.catalogue import BY_NAME, CUSTOMERS, PRODUCTS
+from shared.events.catalogue import BY_NAME, CUSTOMERS, PRODUCT_ALIASES, PRODUCTS
 from shared.events.envelope import Envelope, EnvelopeError
 from shared.events.payloads import (
     CustomerChangedV1,
     CustomerErasedV1,
+    ProductAliasChangedV1,
     ProductChangedV1,
     SaleCancelledV1,
     SaleRecordedV1,
@@ -109,6 +110,11 @@ def _product(envelope: Envelope, value: bytes) -> Item:
     return ProductChange(envelope.tenant_id, body.product_key, body)
 
 
+def _alias(envelope: Envelope, value: bytes) -> Item:
+    body = _valid(ProductAliasChangedV1, value)
+    return AliasChange(envelope.tenant_id, body.alias, body)
+
+
 _READERS: dict[str, Callable[[Envelope, bytes], Item]] = {
     "sale.recorded.v1": _sale,
     "sale.returned.v1": _return,
@@ -117,6 +123,7 @@ _READERS: dict[str, Callable[[Envelope, bytes], Item]] = {
     "customer.changed.v1": _customer,
     "customer.erased.v1": _erasure,
     "product.changed.v1": _product,
+    "product-alias.changed.v1": _alias,
 }
 
 
@@ -131,6 +138,8 @@ def _tombstone(record: Record) -> Item:
         return CustomerChange(tenant_id, code, None)
     if code and record.topic == PRODUCTS.name:
         return ProductChange(tenant_id, code, None)
+    if code and record.topic == PRODUCT_ALIASES.name:
+        return AliasChange(tenant_id, code, None)
     raise Poison(DeadReason.UNDECODABLE, "no value")
 
 
@@ -158,7 +167,7 @@ class Applier:
         """
         async with transaction(self._engine) as connection:
             touched = await self._writer.apply(connection, items, self._now()) if items else set()
-            await save_applied(connection, SCHEMA, following)
+            await save_applied(connection, None, following)
             faults.reach("before_commit")
         if touched:
             self._applied()

@@ -8,6 +8,9 @@ from shared.settings import CommonSettings
 class RfmWorkerSettings(CommonSettings):
     """Environment variables `IACRM_*` of this process. `IACRM_DATABASE_URL` names the role iacrm_rfm."""
 
+    database_pool_size: int = Field(
+        10, ge=8, le=100, description="connections kept open by this process; the scorer uses up to six"
+    )
     batch_max_records: int = Field(
         1500,
         ge=1,

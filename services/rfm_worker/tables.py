@@ -11,6 +11,7 @@ from sqlalchemy import (
     Computed,
     Date,
     DateTime,
+    Double,
     Identity,
     Index,
     Integer,
@@ -82,7 +83,8 @@ sale = Table(
     Column("returned", Boolean, nullable=False, server_default="false"),
     Column("event_time", TIME),
     Column("event_id", Text),
-    Column("product_keys", ARRAY(KEY)),
+    Column("product_keys", ARRAY(KEY), comment="as they were sent"),
+    Column("effective_keys", ARRAY(KEY), comment="the products that these stand for; null: themselves"),
     Column("labels", ARRAY(Text)),
     Column("quantities", ARRAY(QUANTITY)),
     Column("unit_prices", ARRAY(MONEY)),
@@ -108,6 +110,7 @@ sale_return = Table(
     Column("quantities", ARRAY(QUANTITY), nullable=False),
     Column("amounts", ARRAY(MONEY), nullable=False),
     Index("sale_return_of_sale", "tenant_id", "sale_id"),
+    Index("sale_return_by_time", "tenant_id", "returned_at"),
 )
 
 sale_cancellation = Table(
@@ -119,6 +122,7 @@ sale_cancellation = Table(
     Column("reason", Text),
     Column("event_time", TIME, nullable=False),
     Column("event_id", Text, nullable=False),
+    Index("sale_cancellation_by_time", "tenant_id", "cancelled_at"),
 )
 
 customer = Table(
@@ -145,6 +149,7 @@ customer = Table(
     Column("m", SmallInteger),
     Column("segment", Text, nullable=False, server_default="prospect"),
     Column("segment_since", TIME, nullable=False, server_default=func.now()),
+    Column("average_basket", SUM, Computed("rfm.average_basket(monetary, frequency)", persisted=True)),
     Index("customer_by_hash", "tenant_id", "code_hash"),
     Index(
         "customer_by_segment",
@@ -155,6 +160,9 @@ customer = Table(
     ),
     Index("customer_by_spend", "tenant_id", "monetary", "customer_code"),
     Index("customer_by_last_order", "tenant_id", "last_order_at", "customer_code"),
+    Index("customer_by_last_day", "tenant_id", "last_order_day", "customer_code"),
+    Index("customer_by_frequency", "tenant_id", "frequency", "customer_code"),
+    Index("customer_by_basket", "tenant_id", "average_basket", "customer_code"),
     comment="One row per customer that exists: identity for search, values, scores. Erased people have none.",
 )
 
@@ -187,6 +195,25 @@ product = Table(
     Column("popularity_class", SmallInteger, Computed(POPULARITY_CLASS, persisted=True), nullable=False),
     Index("product_by_popularity", "tenant_id", "popularity_class"),
     comment="Net contributions per product; units_weight decays with a half-life of 90 days.",
+)
+
+product_alias = Table(
+    "product_alias",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("alias", KEY, primary_key=True),
+    Column("product_key", KEY, nullable=False),
+    Column("version", Integer, nullable=False),
+    comment="Keys that tills and shops send, and the products that they stand for.",
+)
+
+alias_move = Table(
+    "alias_move",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("alias", KEY, primary_key=True),
+    Column("position", KEY, nullable=False, server_default=""),
+    comment="Aliases whose history has not moved yet; orders up to the sale_id in position have.",
 )
 
 day = Table(
@@ -270,7 +297,21 @@ cutoffs = Table(
     Column("monetary", ARRAY(Numeric), nullable=False),
     Column("average_basket", ARRAY(Numeric), nullable=False),
     Column("computed_at", TIME, nullable=False),
+    Column("moving_low", ARRAY(Numeric)),
+    Column("moving_high", ARRAY(Numeric)),
     comment="Current bounds: four per axis, two terciles of the average basket; empty without a counting order.",
+)
+
+quantile_mark = Table(
+    "quantile_mark",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("axis", Text, primary_key=True),
+    Column("k", SmallInteger, primary_key=True),
+    Column("rank", Integer, nullable=False),
+    Column("value", Numeric, nullable=False),
+    Column("customer_code", KEY, nullable=False),
+    comment="Per quantile a place in the order of the customers, and how many stand before it; days count from 1970.",
 )
 
 score_request = Table(
@@ -278,8 +319,30 @@ score_request = Table(
     metadata,
     Column("id", BigInteger, Identity(always=True), primary_key=True),
     Column("tenant_id", Uuid, nullable=False),
+    Column("folded", Boolean, nullable=False, server_default="false"),
+    Column("codes", ARRAY(KEY), nullable=False, server_default="{}"),
+    Column("was_frequency", ARRAY(Integer), nullable=False, server_default="{}"),
+    Column("was_monetary", ARRAY(Numeric), nullable=False, server_default="{}"),
+    Column("was_day", ARRAY(Date), nullable=False, server_default="{}"),
+    Column("now_frequency", ARRAY(Integer), nullable=False, server_default="{}"),
+    Column("now_monetary", ARRAY(Numeric), nullable=False, server_default="{}"),
+    Column("now_day", ARRAY(Date), nullable=False, server_default="{}"),
     Index("score_request_of_tenant", "tenant_id", "id"),
-    comment="Appended by each batch that changed a tenant, removed by the scorer: no row that two writers share.",
+    comment="Appended by each batch that changed a tenant: whose values, from what to what. Removed by the scorer.",
+)
+
+recompute = Table(
+    "recompute",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("requested_at", TIME, nullable=False),
+    Column("cause", Text, CheckConstraint("cause in ('settings', 'repair')"), nullable=False),
+    Column("step", Text, CheckConstraint("step in ('days', 'customers', 'scores')"), nullable=False),
+    Column("after", KEY, nullable=False, server_default=""),
+    Column("done", Integer, nullable=False, server_default="0"),
+    Column("total", Integer, nullable=False, server_default="0"),
+    Column("updated_at", TIME, nullable=False),
+    comment="Tenants that are looked at as a whole: why, which step is at work, and how far it is.",
 )
 
 segment_change = Table(
@@ -314,4 +377,65 @@ erasure = Table(
     comment="Sales made up to erased_at by the code with this hash stand in the ledger under the pseudonym.",
 )
 
+job_run = Table(
+    "job_run",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("job", Text, primary_key=True),
+    Column("finished_at", TIME, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("orders", BigInteger, nullable=False),
+    Column("figures", JSONB, nullable=False),
+    comment="The last run of a job for a tenant, the counting orders it met, and figures without personal data.",
+)
+
+lifetime_model = Table(
+    "lifetime_model",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("fitted_at", TIME, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("reference_date", Date, nullable=False),
+    Column("history_days", Integer, nullable=False),
+    Column("horizon_days", Integer, nullable=False),
+    Column("customers", Integer, nullable=False),
+    Column("expected_orders", SUM),
+    Column("expected_value", SUM),
+    Column("dependence", Double),
+    Column("parameters", JSONB),
+    Column("holdout", JSONB),
+    Column("deciles", JSONB),
+    comment="The last fit: parameters and holdout errors, or the reason why no values are given.",
+)
+
+lifetime_value = Table(
+    "lifetime_value",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("customer_code", KEY, primary_key=True),
+    Column("probability_alive", Numeric(5, 4), nullable=False),
+    Column("expected_orders", Numeric(12, 4), nullable=False),
+    Column("expected_value", SUM, nullable=False),
+    Column("low", SUM, nullable=False),
+    Column("high", SUM, nullable=False),
+    Column("computed_at", TIME, nullable=False),
+    comment="What each customer is expected to bring within the horizon of the model, with an 80 % interval.",
+)
+
 TENANT_TABLES = tuple(table.name for table in metadata.sorted_tables if "tenant_id" in table.c)
+
+REBUILT_TABLES = (
+    "tenant", "sale", "sale_return", "sale_cancellation", "erasure", "customer", "customer_product", "product", "day",
+    "cutoffs", "quantile_mark", "recompute", "product_alias", "alias_move",
+)  # fmt: skip
+"""What follows from the events alone: a rebuild fills them anew and puts them in the place of the old ones."""
+EMPTIED_TABLES = ("score_request",)
+"""What a rebuild has done with: everybody is scored by it."""
+KEPT_TABLES = (
+    "segment_change", "outbox", "applied_offset", "job_run", "lifetime_model", "lifetime_value", "customer_queue",
+    "customer_search", "rhythm", "period", "product_period",
+)  # fmt: skip
+"""What a rebuild leaves as it is: what was told and is to be told, how far the worker has come, what jobs made, and
+what the refresher derives anew once everybody is queued."""

@@ -18,14 +18,20 @@ class Applied:
     applied_at: datetime
 
 
-async def save_applied(connection: AsyncConnection, schema: str, next_offsets: Mapping[TopicPartition, int]) -> None:
-    """Raises the applied offsets; never lowers them, so that a redelivered batch cannot turn the clock back."""
+async def save_applied(
+    connection: AsyncConnection, schema: str | None, next_offsets: Mapping[TopicPartition, int]
+) -> None:
+    """Raises the applied offsets; never lowers them, so that a redelivered batch cannot turn the clock back.
+
+    Args:
+        schema: whose; None for the first one of the connection's search path.
+    """
     if not next_offsets:
         return
-    ordered = sorted(next_offsets.items())
+    ordered, prefix = sorted(next_offsets.items()), f"{schema}." if schema else ""
     await connection.execute(
         text(
-            f"insert into {schema}.applied_offset as a (topic, partition, next_offset, applied_at) "  # noqa: S608
+            f"insert into {prefix}applied_offset as a (topic, partition, next_offset, applied_at) "  # noqa: S608
             "select * from unnest(cast(:topics as text[]), cast(:partitions as int[]), cast(:offsets as bigint[])), "
             "lateral (select clock_timestamp()) t "
             "on conflict (topic, partition) do update set "

@@ -27,14 +27,18 @@ class Topic:
 
     @property
     def dead_letter(self) -> "Topic":
-        """The twin that keeps what could not be applied, with its origin and reason in the headers."""
+        """The twin that keeps what could not be applied, with its origin and reason in the headers.
+
+        Facts are kept for ever. What a compacted topic carries is stored by who wrote it and may name a person who is
+        erased later, so its dead letters go away by themselves.
+        """
         return Topic(
             name=f"{self.name}.dead",
             description=f"Records of {self.name} that a consumer could not apply, with origin and reason.",
             key=self.key,
             partitions=1,
             cleanup="delete",
-            retention_ms=FOR_EVER,
+            retention_ms=FOR_EVER if self.cleanup == "delete" else THIRTY_DAYS_MS,
             producer="every consumer",
             consumers=("operator",),
             types=self.types,
@@ -85,6 +89,17 @@ PRODUCTS = Topic(
     ("rfm_worker",),
     ("product.changed.v1",),
 )
+PRODUCT_ALIASES = Topic(
+    "product-aliases",
+    "Which product of the catalogue a key of a till or shop stands for; a tombstone takes that back.",
+    "tenant_id:alias",
+    CUSTOMER_PARTITIONS,
+    "compact",
+    FOR_EVER,
+    "api_gateway",
+    ("rfm_worker",),
+    ("product-alias.changed.v1",),
+)
 SALES = Topic(
     "sales",
     "Sales, returns and cancellations as accepted.",
@@ -107,7 +122,7 @@ CUSTOMER_SEGMENTS = Topic(
     (),
     ("customer.segment-changed.v1",),
 )
-ALL: tuple[Topic, ...] = (TENANTS, CUSTOMERS, PRODUCTS, SALES, CUSTOMER_SEGMENTS)
+ALL: tuple[Topic, ...] = (TENANTS, CUSTOMERS, PRODUCTS, PRODUCT_ALIASES, SALES, CUSTOMER_SEGMENTS)
 BY_NAME = {topic.name: topic for topic in ALL}
 
 

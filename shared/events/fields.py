@@ -1,6 +1,8 @@
 """Field types that several payloads share, with their limits: what a code, an amount or a moment may be."""
 
+import hashlib
 import re
+import unicodedata
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
@@ -84,6 +86,26 @@ Code = Annotated[
     Field(description="1 to 64 printable characters, not an e-mail address"),
 ]
 """sale_id, customer_code, product_key, return_id: opaque, compared byte by byte."""
+
+LABEL_PREFIX = "label:"
+_DIGEST = 8
+
+
+def label_key(label: str) -> str:
+    """The product key of goods that a till knows by a label alone: equal for labels that people take for the same.
+
+    Upper and lower case, width and white space do not count. One that would be longer than a code ends in a hash.
+    Empty for a label of white space.
+    """
+    same = " ".join(unicodedata.normalize("NFKC", label).casefold().split())
+    if not same:
+        return ""
+    key = LABEL_PREFIX + same
+    if len(key) <= LONGEST_CODE:
+        return key
+    digest = hashlib.sha256(same.encode()).hexdigest()[:_DIGEST]
+    return f"{key[: LONGEST_CODE - _DIGEST - 1].rstrip()}~{digest}"
+
 
 Text = Annotated[str, StringConstraints(max_length=200, pattern=_PRINTABLE_OR_EMPTY), AfterValidator(_no_email)]
 """Short free text of facts; it travels in topics without personal data, so addresses are refused."""

@@ -6,7 +6,7 @@ produced straight to Kafka meets the same rules as one sent over HTTP.
 
 from datetime import date
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, EmailStr, Field, StringConstraints, field_validator, model_validator
@@ -27,6 +27,7 @@ from shared.events.fields import (
     Text,
     TimeZone,
     Word,
+    label_key,
 )
 from shared.events.tenant_settings import TenantSettings
 
@@ -41,11 +42,20 @@ class Payload(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _key_of_label(seen: dict[str, Any]) -> str:
+    """What stands for the key of a line that has only a label; no code, and so refused, where it has none either."""
+    return label_key(seen.get("label") or "")
+
+
 class SaleLine(Payload):
     """One product on a sale. `amount`, when absent, is quantity x unit_price - discount; else it is checked to 0.01."""
 
-    product_key: Code
     label: Text | None = None
+    product_key: Code = Field(
+        default_factory=_key_of_label,
+        validate_default=True,
+        description="of the catalogue, or a till's own; left out, it is `label:` and the label in lower case",
+    )
     quantity: Quantity
     unit_price: Money
     discount: Money = Decimal(0)
@@ -212,6 +222,24 @@ class ProductChangedV1(ProductFields):
     updated_at: Moment
 
 
+class ProductAliasFields(Payload):
+    """The product of the catalogue that a key stands for."""
+
+    product_key: Code
+
+
+class ProductAliasChangedV1(ProductAliasFields):
+    """Full state of an alias after a change; `version` grows by one per change.
+
+    `alias` is a key that tills and shops send in place of `product_key`.
+    """
+
+    alias: Code
+    version: int = Field(ge=1)
+    created_at: Moment
+    updated_at: Moment
+
+
 class TenantChangedV1(Payload):
     """Full state of a tenant after a change. `erased` asks every service to delete all that it holds of the tenant."""
 
@@ -263,6 +291,7 @@ PAYLOADS: dict[str, type[Payload]] = {
     "customer.changed.v1": CustomerChangedV1,
     "customer.erased.v1": CustomerErasedV1,
     "product.changed.v1": ProductChangedV1,
+    "product-alias.changed.v1": ProductAliasChangedV1,
     "sale.recorded.v1": SaleRecordedV1,
     "sale.returned.v1": SaleReturnedV1,
     "sale.cancelled.v1": SaleCancelledV1,

@@ -3,9 +3,9 @@
 from datetime import date, time
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
 from shared.events.fields import EARLIEST, LATEST, Currency, Money, TimeZone
@@ -17,9 +17,19 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-FourDays = Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], Field(min_length=4, max_length=4)]
-FourCounts = Annotated[list[Annotated[int, Field(ge=0, le=10_000_000)]], Field(min_length=4, max_length=4)]
-FourAmounts = Annotated[list[Money], Field(min_length=4, max_length=4)]
+_Bound = TypeVar("_Bound", int, Decimal)
+
+
+def _ascending(bounds: list[_Bound]) -> list[_Bound]:
+    if any(low >= high for low, high in pairwise(bounds)):
+        raise PydanticCustomError("not_ascending", "must ascend strictly")
+    return bounds
+
+
+_FOUR = Field(min_length=4, max_length=4)
+FourDays = Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], _FOUR, AfterValidator(_ascending)]
+FourCounts = Annotated[list[Annotated[int, Field(ge=0, le=10_000_000)]], _FOUR, AfterValidator(_ascending)]
+FourAmounts = Annotated[list[Money], _FOUR, AfterValidator(_ascending)]
 
 
 class RfmBounds(Section):
@@ -29,30 +39,19 @@ class RfmBounds(Section):
     frequency: FourCounts
     monetary: FourAmounts
 
-    @model_validator(mode="after")
-    def _ascending(self) -> Self:
-        axes: dict[str, list[Decimal]] = {
-            "recency_days": [Decimal(bound) for bound in self.recency_days],
-            "frequency": [Decimal(bound) for bound in self.frequency],
-            "monetary": list(self.monetary),
-        }
-        for name, bounds in axes.items():
-            if any(low >= high for low, high in pairwise(bounds)):
-                raise PydanticCustomError("not_ascending", "{axis} must ascend strictly", {"axis": name})
-        return self
-
 
 class RfmSettings(Section):
     """How scores are cut: by the tenant's own quintiles, or at fixed bounds."""
 
     method: Literal["quintile", "fixed"] = "quintile"
-    bounds: RfmBounds | None = None
+    bounds: RfmBounds | None = Field(None, validate_default=True)
 
-    @model_validator(mode="after")
-    def _complete(self) -> Self:
-        if self.method == "fixed" and self.bounds is None:
+    @field_validator("bounds")
+    @classmethod
+    def _complete(cls, value: RfmBounds | None, info: ValidationInfo) -> RfmBounds | None:
+        if value is None and info.data.get("method") == "fixed":
             raise PydanticCustomError("bounds_missing", "method fixed needs bounds")
-        return self
+        return value
 
 
 class RecommendationSettings(Section):
@@ -110,12 +109,15 @@ def _plausible(value: date) -> date:
     return value
 
 
+ReferenceDate = Literal["now", "latest_sale"] | Annotated[date, AfterValidator(_plausible)]
+
+
 class TenantSettings(Section):
     """All settings of a tenant, with their defaults."""
 
     timezone: TimeZone = "Europe/Paris"
     currency: Currency = "EUR"
-    reference_date: Literal["now", "latest_sale"] | Annotated[date, AfterValidator(_plausible)] = Field(
+    reference_date: ReferenceDate = Field(
         "now", description="what recency is measured from: now, latest_sale, or a fixed date"
     )
     active_days: int = Field(90, ge=1, le=3650, description="days since an order within which a customer is active")

@@ -11,11 +11,10 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, ConsumerRecord, TopicPartition
-from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from faststream import AckPolicy
 from faststream.kafka import KafkaBroker
 from faststream.kafka.message import FAKE_CONSUMER, KafkaMessage
@@ -24,15 +23,13 @@ from faststream.kafka.subscriber.usecase import BatchSubscriber
 from shared.events.catalogue import Topic
 from shared.messaging import faults
 from shared.messaging.delivery import BatchDelivery
-from shared.messaging.errors import Transient
+from shared.messaging.pipeline import POLL_MS, Pipeline
 from shared.messaging.record import NextOffsets, Record
 from shared.observability import metrics
 from shared.observability.health import Health
 from shared.observability.logging import get_logger
 
 MEBIBYTE = 1024 * 1024
-POLL_MS = 200
-"""Longest wait of one poll. Records end it at once, so it costs no latency."""
 COMMIT_TIMEOUT_S = 10.0
 GRACE_S = 6.0
 """Seconds that a stop waits for the batch under way."""
@@ -85,6 +82,9 @@ class WorkerConsumer:
         self._stopping = False
         self.group = f"{prefix}{service}"
         self.failure: BaseException | None = None
+        self.pipeline = Pipeline(
+            delivery, to_record=self._record, max_records=self._settings.max_records, done=self._applied, fail=self.fail
+        )
         self.broker = KafkaBroker(
             bootstrap,
             client_id=service,
@@ -124,19 +124,16 @@ class WorkerConsumer:
         subscriber(self._handle)
         return subscriber
 
-    async def _handle(self, records: tuple[ConsumerRecord, ...]) -> None:
-        try:
-            following = await self._delivery.handle([self._record(record) for record in records])
-        except Transient as error:
-            self._put_back(records, error)
-        except Exception as error:
-            self.fail(error)
-        else:
-            faults.reach("before_offset_commit")
+    async def _handle(self, _records: tuple[ConsumerRecord, ...]) -> None:
+        await self.pipeline.apply()
+        if self._stopping:
+            await self.pipeline.settle()
             await self.settle()
-            self._committing = asyncio.create_task(self._commit(following), name="offset-commit")
-            if self._stopping:
-                await self.settle()
+
+    async def _applied(self, following: NextOffsets) -> None:
+        faults.reach("before_offset_commit")
+        await self.settle()
+        self._committing = asyncio.create_task(self._commit(following), name="offset-commit")
 
     async def settle(self) -> None:
         """Waits for the commit under way. One at a time, so that offsets never go back.
@@ -177,22 +174,9 @@ class WorkerConsumer:
             _commit_failed("rebalanced")
         except (KafkaError, TimeoutError) as error:
             _commit_failed(type(error).__name__)
+        except Exception as error:
+            _commit_failed(type(error).__name__, error)
         metrics.OFFSET_COMMIT_SECONDS.observe(time.monotonic() - started)
-
-    def _put_back(self, records: Sequence[ConsumerRecord], error: Transient) -> None:
-        """Rewinds to the start of the batch, in the partitions that are still ours, so that it is read again."""
-        metrics.REDELIVERIES.inc()
-        log.error("batch is put back", cause=str(error), records=len(records))
-        consumer = self._consumer()
-        if consumer is None:
-            return
-        earliest: dict[TopicPartition, int] = {}
-        for record in records:
-            place = TopicPartition(record.topic, record.partition)
-            earliest[place] = min(earliest.get(place, record.offset), record.offset)
-        for place, offset in earliest.items():
-            if place in consumer.assignment():
-                consumer.seek(place, offset)
 
     def fail(self, error: BaseException) -> None:
         """Stops reading and committing for good, and tells the process."""
@@ -271,21 +255,13 @@ class _Subscriber(BatchSubscriber):
         if self.worker.failure is not None:
             await asyncio.Event().wait()
         await self.worker.polled(consumer)
-        try:
-            batches = await consumer.getmany(timeout_ms=self.batch_timeout_ms, max_records=self.max_records)
-        except (KafkaError, ConsumerStoppedError):
-            raise
-        except Exception as error:
-            # aiokafka cannot read a record (a header name that is not UTF-8, say) and has lost count of those before
-            # it. Going on could commit past records that nobody saw.
-            self.worker.fail(error)
-            return ()
-        return tuple(chain.from_iterable(batches.values()))
+        return await self.worker.pipeline.read(consumer)
 
     async def stop(self) -> None:
         self.worker.interrupt()
         try:
             async with asyncio.timeout(GRACE_S + 3):
+                await self.worker.pipeline.stop()
                 await self.worker.settle()
                 await super().stop()
         except TimeoutError:
@@ -326,9 +302,10 @@ def _framework_log() -> logging.Logger:
     return logger
 
 
-def _commit_failed(cause: str) -> None:
+def _commit_failed(cause: str, unexpected: Exception | None = None) -> None:
+    """Counts it. Nothing is lost: what Kafka was to be told, the database knows already."""
     metrics.OFFSET_COMMIT_FAILURES.labels(cause).inc()
-    log.warning("offsets not committed; the records will come again", cause=cause)
+    log.warning("offsets not committed; the records will come again", cause=cause, exc_info=unexpected)
 
 
 async def _position(consumer: AIOKafkaConsumer, place: TopicPartition, end: int) -> int:

@@ -8,7 +8,7 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from shared.messaging import faults
@@ -69,6 +69,17 @@ class Entry(Generic[T]):
     item: T
 
 
+@dataclass(slots=True)
+class Decoded(Generic[T]):
+    """Records that are decoded and wait to be dealt with."""
+
+    run_before: int
+    """How many records in a row could not be decoded before these."""
+    records: list[Record] = field(default_factory=list)
+    entries: list[Entry[T]] = field(default_factory=list)
+    dead: list[Dead] = field(default_factory=list)
+
+
 class BatchDelivery(Generic[T]):
     """Takes batches of records for one worker, one batch at a time."""
 
@@ -115,39 +126,54 @@ class BatchDelivery(Generic[T]):
             Transient: something is away for longer than the retry budget; nothing may be committed, read again.
             Fatal: stop the process; nothing may be committed.
         """
-        following = next_offsets(records)
-        runs = self._undecodable_run, self._refused_run
+        return await self.deal_with(self.decode(records))
+
+    def decode(self, records: Sequence[Record], onto: Decoded[T] | None = None) -> Decoded[T]:
+        """Decodes records, `onto` those before them in their batch. No other batch may be begun in between.
+
+        Raises:
+            Fatal: too many in a row cannot be decoded. The batch is to be read again.
+        """
+        decoded = Decoded[T](self._undecodable_run) if onto is None else onto
         try:
-            entries, dead = self._decode_all(records)
-            deadline = self._clock() + self.limits.retry_budget_s
-            await self._bury(dead, deadline)
-            refused = await self._apply_all(entries, following, deadline)
+            self._decode_all(records, decoded)
         except BaseException:
-            # The batch comes again: its dead records must not count twice towards the limit.
-            self._undecodable_run, self._refused_run = runs
+            self._undecodable_run = decoded.run_before
             raise
-        _observe(records, len(dead) + refused)
+        return decoded
+
+    async def deal_with(self, decoded: Decoded[T]) -> NextOffsets:
+        """Deals with every record of a decoded batch; as `handle`."""
+        following = next_offsets(decoded.records)
+        refused_run = self._refused_run
+        deadline = self._clock() + self.limits.retry_budget_s
+        try:
+            await self._bury(decoded.dead, deadline)
+            refused = await self._apply_all(decoded.entries, following, deadline)
+        except BaseException:
+            # The batch comes again, with all after it: its dead records must not count twice towards the limit.
+            self._undecodable_run, self._refused_run = decoded.run_before, refused_run
+            raise
+        _observe(decoded.records, len(decoded.dead) + refused)
         return following
 
     def interrupt(self) -> None:
         """Ends a back-off that is under way: the process is stopping and the batch will come again."""
         self._interrupted.set()
 
-    def _decode_all(self, records: Sequence[Record]) -> tuple[list[Entry[T]], list[Dead]]:
-        entries: list[Entry[T]] = []
-        dead: list[Dead] = []
-        decode = self._decode
+    def _decode_all(self, records: Sequence[Record], decoded: Decoded[T]) -> None:
+        decode, entries = self._decode, decoded.entries
+        decoded.records += records
         for record in records:
             try:
                 entries.append(Entry(record, decode(record)))
                 self._undecodable_run = 0
             except Poison as poison:
-                dead.append(Dead(record, poison.reason, poison.detail))
+                decoded.dead.append(Dead(record, poison.reason, poison.detail))
                 self._undecodable_run = self._longer(self._undecodable_run, poison.reason)
             except Exception as error:
-                dead.append(Dead(record, DeadReason.UNDECODABLE, type(error).__name__))
+                decoded.dead.append(Dead(record, DeadReason.UNDECODABLE, type(error).__name__))
                 self._undecodable_run = self._longer(self._undecodable_run, DeadReason.UNDECODABLE)
-        return entries, dead
 
     def _longer(self, run: int, reason: DeadReason) -> int:
         if reason in ONE_SENDERS_OWN:

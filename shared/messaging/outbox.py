@@ -45,7 +45,7 @@ def channel(schema: str) -> str:
     return f"{schema}_outbox"
 
 
-async def insert_outbox(connection: AsyncConnection, schema: str, messages: Sequence[Message]) -> list[int]:
+async def insert_outbox(connection: AsyncConnection, schema: str | None, messages: Sequence[Message]) -> list[int]:
     """Appends messages to `<schema>.outbox` in one statement and wakes the relay when the transaction commits.
 
     Take the row lock of what changed before calling: ids ascend in the order of the calls, and the relay
@@ -53,7 +53,7 @@ async def insert_outbox(connection: AsyncConnection, schema: str, messages: Sequ
 
     Args:
         connection: inside the transaction of the change.
-        schema: the service's own schema.
+        schema: the service's own schema; None for the first one of the connection's search path.
         messages: in the order in which they are to be published; keys are UTF-8.
 
     Returns:
@@ -64,18 +64,19 @@ async def insert_outbox(connection: AsyncConnection, schema: str, messages: Sequ
     rows = await connection.execute(
         text(
             "with appended as ("  # noqa: S608 - the schema is a name from our own code
-            f"insert into {schema}.outbox (topic, key, value, headers) "
+            f"insert into {schema + '.' if schema else ''}outbox (topic, key, value, headers) "
             "select topic, key, value, headers::jsonb from unnest(cast(:topics as text[]), cast(:keys as text[]), "
             "cast(:bodies as bytea[]), cast(:headers as text[])) with ordinality as m(topic, key, value, headers, n) "
             "order by n returning id) "
-            "select id, (select pg_notify(:channel, '')) from appended order by id"
+            "select id, (select pg_notify(coalesce(cast(:channel as text), current_schema() || '_outbox'), '')) "
+            "from appended order by id"
         ),
         {
             "topics": [message.topic for message in messages],
             "keys": [(message.key or b"").decode() for message in messages],
             "bodies": [message.value for message in messages],
             "headers": [pack_headers(message.headers) for message in messages],
-            "channel": channel(schema),
+            "channel": channel(schema) if schema else None,
         },
     )
     return [row.id for row in rows]
@@ -200,9 +201,11 @@ class OutboxRelay:
             [Message(r["topic"], r["key"].encode(), r["value"], unpack_headers(r["headers"])) for r in rows]
         )
         faults.reach("before_mark")
+        # The key of a tombstone may name a person who was erased: it is forgotten once the broker has it.
         await connection.execute(
             f"update {self._schema}.outbox o set published_at = clock_timestamp(), "  # noqa: S608
-            'partition = p.partition, "offset" = p."offset" '
+            'partition = p.partition, "offset" = p."offset", key = case when o.value is null then \'\' else o.key end, '
+            "headers = case when o.value is null then '[]' else o.headers end "
             'from unnest($1::bigint[], $2::int[], $3::bigint[]) as p(id, partition, "offset") where o.id = p.id',
             [r["id"] for r in rows],
             [at.partition for at in placed],

@@ -13,6 +13,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.errors import KafkaError
 
 from shared.events.catalogue import BY_NAME
 from shared.messaging.dead_letters import HEADER_PREFIX, SUFFIX, original_headers
@@ -137,8 +138,8 @@ class DeadLetters:
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=2 * RECORD_BYTES,
         )
-        await consumer.start()
         try:
+            await consumer.start()
             partitions = BY_NAME[self._topic].dead_letter.partitions
             consumer.assign([TopicPartition(self._name, number) for number in range(partitions)])
             yield consumer
@@ -166,22 +167,29 @@ async def main(argv: Sequence[str] | None = None) -> int:
     settings = CommonSettings()
     configure("replay", settings.env, "WARNING")
     letters = DeadLetters(settings.kafka_bootstrap, given.topic, prefix=settings.topic_prefix)
-    if given.look:
-        found = (await letters.waiting(given.reason))[: given.limit]
-        sys.stdout.writelines(f"{letter.describe()}\n" for letter in found)
-        sys.stdout.write(f"{len(found)} dead letters of {given.topic} wait for a replay\n")
-        return 0
+    try:
+        sentence = await (_look(letters, given) if given.look else _replay(letters, given, settings))
+    except (Transient, KafkaError) as error:
+        sys.stdout.write(f"stopped: {error}; run it again for the rest\n")
+        return 1
+    sys.stdout.write(f"{sentence}\n")
+    return 0
+
+
+async def _look(letters: DeadLetters, given: argparse.Namespace) -> str:
+    found = (await letters.waiting(given.reason))[: given.limit]
+    sys.stdout.writelines(f"{letter.describe()}\n" for letter in found)
+    return f"{len(found)} dead letters of {given.topic} wait for a replay"
+
+
+async def _replay(letters: DeadLetters, given: argparse.Namespace, settings: CommonSettings) -> str:
     producer = EventProducer(settings.kafka_bootstrap, prefix=settings.topic_prefix, client_id="replay")
     await producer.start()
     try:
         count = await letters.replay(producer, given.reason, limit=given.limit)
-    except Transient as error:
-        sys.stdout.write(f"stopped: {error}; run it again for the rest\n")
-        return 1
     finally:
         await producer.stop()
-    sys.stdout.write(f"{count} dead letters of {given.topic} were replayed\n")
-    return 0
+    return f"{count} dead letters of {given.topic} were replayed"
 
 
 if __name__ == "__main__":

@@ -84,9 +84,32 @@ OUTBOX_DELAY_SECONDS = Histogram(
 OUTBOX_FAILURES = Counter("iacrm_outbox_failures_total", "Relay rounds that failed, by cause.", ["schema", "cause"])
 OUTBOX_LEADER = Gauge("iacrm_outbox_leader", "1 while this process relays the schema's outbox, else 0.", ["schema"])
 
+# --- Importer
+IMPORTS_ENDED = Counter("iacrm_imports_ended_total", "Imports that ended, by state.", ["state"])
+IMPORT_PARTS = Counter("iacrm_import_parts_total", "Parts of files that were imported and written down.")
+
 # --- rfm worker
 CUTOFF_SECONDS = Histogram("iacrm_cutoff_seconds", "Seconds to find the cut-offs of one tenant.", buckets=FAST)
 SEGMENT_CHANGES = Counter("iacrm_segment_changes_total", "Customers that changed their segment.", ["segment"])
+VERIFICATIONS = Counter(
+    "iacrm_verifications_total", "Comparisons of the tables with the ledger (all or a sample).", ["scope", "outcome"]
+)
+VERIFICATION_DIFFERENCES = Gauge(
+    "iacrm_verification_differences", "Differences that the last verification found.", ["scope"]
+)
+VERIFICATION_SECONDS = Histogram("iacrm_verification_seconds", "Seconds of a verification.", ["scope"], buckets=SLOW)
+LAST_VERIFIED = Gauge("iacrm_last_verified_timestamp_seconds", "When a verification last came to its end.", ["scope"])
+
+# --- rfm worker: background jobs
+JOB_RUNS = Counter("iacrm_job_runs_total", "Runs of background jobs, one tenant each, by outcome.", ["job", "outcome"])
+JOB_SECONDS = Histogram("iacrm_job_seconds", "Seconds of a background job's run for one tenant.", ["job"], buckets=SLOW)
+JOB_LAST_RUN = Gauge(
+    "iacrm_job_last_run_timestamp_seconds", "When a background job last ended for any tenant.", ["job"]
+)
+JOB_TENANTS = Gauge("iacrm_job_tenants", "Tenants by the outcome of a job's last run for them.", ["job", "outcome"])
+SELF_CHECK_DIFFERENCES = Gauge(
+    "iacrm_self_check_differences", "Differences that the last nightly self-check found, over all tenants."
+)
 
 
 def asgi_app() -> Any:

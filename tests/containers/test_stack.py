@@ -13,7 +13,8 @@ from tests.support.api import Api
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
-SERVICES = ("postgres", "kafka", "api_gateway", "rfm_worker")
+OURS = ("api_gateway", "importer", "rfm_worker", "rfm_jobs")
+SERVICES = ("postgres", "kafka", *OURS)
 MEGABYTE = 1024**2
 
 
@@ -76,7 +77,7 @@ async def test_a_killed_worker_loses_nothing_and_counts_nothing_twice(containers
 
 
 async def test_processes_stop_when_asked(containers: Stack, api: Api) -> None:
-    for service in ("api_gateway", "rfm_worker"):
+    for service in OURS:
         containers.compose("stop", service)
         # 137 would mean that SIGTERM did not reach python and the engine killed it.
         assert containers.inspect(service)["State"]["ExitCode"] == 0, service
@@ -91,7 +92,7 @@ def test_every_container_is_limited(containers: Stack) -> None:
     for service in SERVICES:
         limits = containers.inspect(service)["HostConfig"]
         assert 0 < limits["Memory"] <= 1024 * MEGABYTE, service
-    for service in ("api_gateway", "rfm_worker"):
+    for service in OURS:
         facts = containers.inspect(service)
         assert facts["HostConfig"]["PidsLimit"] == 200, service
         assert facts["HostConfig"]["ReadonlyRootfs"] is True, service
@@ -106,7 +107,7 @@ def _capabilities(containers: Stack, service: str) -> int:
 
 
 def test_the_idle_stack_needs_little_memory(containers: Stack) -> None:
-    for service in ("api_gateway", "rfm_worker"):
+    for service in OURS:
         status = containers.execute(service, "cat", "/proc/1/status")
         (resident,) = [int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")]
         print(f"{service}: {resident / 1024:.0f} MB resident")

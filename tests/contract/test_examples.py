@@ -7,7 +7,7 @@ import pytest
 
 from shared.events import catalogue
 from shared.events.asyncapi import document
-from shared.events.catalogue import CUSTOMERS, PRODUCTS, Topic
+from shared.events.catalogue import CUSTOMERS, PRODUCT_ALIASES, PRODUCTS, Topic
 from shared.events.envelope import Envelope
 from shared.events.examples import Example, example_types, load_examples
 from shared.events.payloads import PAYLOADS
@@ -38,7 +38,7 @@ def test_every_payload_version_has_several_examples_and_no_folder_is_without_a_p
 
 
 def test_compacted_master_data_has_a_tombstone_among_its_examples() -> None:
-    for topic in (CUSTOMERS, PRODUCTS):
+    for topic in (CUSTOMERS, PRODUCTS, PRODUCT_ALIASES):
         assert any(example.value is None for example in load_examples(topic.types[0]))
 
 
@@ -74,6 +74,8 @@ def test_an_examples_key_is_the_one_of_its_topic(example: Example) -> None:
             assert rest == f"erased:{value['customer_hash']}"
         case "product.changed.v1":
             assert rest == value.get("product_key", rest)
+        case "product-alias.changed.v1":
+            assert rest == value.get("alias", rest)
         case "sale.recorded.v1":
             assert rest == (value.get("customer_code") or value["sale_id"])
         case "sale.returned.v1" | "sale.cancelled.v1":

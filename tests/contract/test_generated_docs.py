@@ -4,12 +4,12 @@ from types import ModuleType
 
 import pytest
 
-from cli import configuration, events
+from cli import configuration, events, exports
 from shared.events.catalogue import ALL
 from shared.events.payloads import PAYLOADS
 
 
-@pytest.mark.parametrize("generator", [configuration, events], ids=["configuration", "events"])
+@pytest.mark.parametrize("generator", [configuration, events, exports], ids=["configuration", "events", "exports"])
 def test_a_generated_page_is_current(generator: ModuleType) -> None:
     written = generator.PAGE.read_text(encoding="utf-8")
     assert written == generator.render(), f"run: python -m {generator.__name__}"

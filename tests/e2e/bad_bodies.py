@@ -1,6 +1,7 @@
 """Bad requests of every other kind, and all of them together."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from tests.e2e.bad_sales import BAD_SALES, LINE, LONG, REGISTRATION, RETURN, SALE, SOLD_AT, Bad, as_json, request
 
@@ -163,7 +164,7 @@ def _accounts() -> Iterator[Bad]:
         {**REGISTRATION, "settings": {"timezone": "Nowhere", "currency": "ABC", "rfm": {"method": "fixed"}}},
         "settings.timezone",
         "settings.currency",
-        "settings.rfm",
+        "settings.rfm.bounds",
     )
     yield request(
         "a bad person",
@@ -207,8 +208,41 @@ def _accounts() -> Iterator[Bad]:
                 "bounds": {"recency_days": [1, 2, 2, 3], "frequency": [1, 2, 3, 4], "monetary": ["1", "2", "3", "4"]},
             }
         },
-        "rfm.bounds",
+        "rfm.bounds.recency_days",
     )
+
+
+def _what_if() -> Iterator[Bad]:
+    """Bounds that the question what would be cannot be asked with."""
+    good: dict[str, Any] = {
+        "recency_days": [1, 2, 3, 4], "frequency": [1, 2, 3, 4], "monetary": ["1", "2", "3", "4"],
+    }  # fmt: skip
+    call = "POST /v1/rfm/what-if"
+    for name, axis, bounds, *fields in (
+        ("unordered", "monetary", ["2", "1", "3", "4"], "bounds.monetary"),
+        ("equal", "recency_days", [1, 2, 2, 3], "bounds.recency_days"),
+        ("negative", "frequency", [-1, 2, 3, 4], "bounds.frequency.0"),
+        ("negative amounts", "monetary", ["-0.01", "2", "3", "4"], "bounds.monetary.0"),
+        ("words", "frequency", [1, "two", 3, 4], "bounds.frequency.1"),
+        ("halves of an order", "frequency", [1, 2.5, 3, 4], "bounds.frequency.1"),
+        ("NaN", "monetary", ["1", "NaN", "3", "Infinity"], "bounds.monetary.1", "bounds.monetary.3"),
+        ("a naked NaN", "recency_days", [1, float("nan"), 3, 4], "bounds.recency_days.1"),
+        ("too many", "recency_days", list(range(100_000)), "bounds.recency_days"),
+        ("too few", "frequency", [1, 2, 3], "bounds.frequency"),
+        ("too large", "monetary", ["1", "2", "3", "1e30"], "bounds.monetary.3"),
+        ("no list", "monetary", {"0": "1"}, "bounds.monetary"),
+        ("nothing", "frequency", None, "bounds.frequency"),
+    ):
+        yield request(f"what if, {name}", call, {"method": "fixed", "bounds": {**good, axis: bounds}}, *fields)
+    yield request("what if, fixed without bounds", call, {"method": "fixed"}, "bounds")
+    yield request(
+        "what if, an axis is missing", call, {"method": "fixed", "bounds": {}}, *(f"bounds.{a}" for a in good)
+    )
+    yield request("what if, no method", call, {"bounds": good}, "method")
+    yield request("what if, another method", call, {"method": "magic"}, "method")
+    yield request("what if, unknown fields", call, {"method": "quintile", "q": 1}, "q")
+    yield request("what if, on no day", call, {"method": "quintile", "reference_date": "2026-02-30"}, "reference_date")
+    yield request("what if of a list", call, [good], "")
 
 
 def _queries() -> Iterator[Bad]:
@@ -229,6 +263,19 @@ def _queries() -> Iterator[Bad]:
         f"GET /v1/api-keys/{sql}": "key_id",
     }.items():
         yield request(f"{name} in {call}", call, None, name)
+    for day in (
+        "2999-01-01",
+        "1899-12-31",
+        "2026-02-30",
+        "2026-W05-1",
+        "20260131",
+        "0",
+        "2026-01-31T00:00:00Z",
+        "",
+        sql,
+    ):
+        for path in ("rfm/distribution", "rfm/cutoffs", "customers/C-1"):
+            yield request(f"{path} as of {day}", f"GET /v1/{path}?as_of={day}", None, "as_of")
     for call in ("customers", "products", "sales", "users", "api-keys"):
         yield request(
             f"a cursor of one's own making for {call}", f"GET /v1/{call}?cursor={sql}", None, "cursor", status=400
@@ -248,5 +295,5 @@ def _queries() -> Iterator[Bad]:
 
 CASES: list[Bad] = [
     *BAD_SALES,
-    *(case for cases in (_other_facts, _media, _master_data, _accounts, _queries) for case in cases()),
+    *(case for cases in (_other_facts, _media, _master_data, _accounts, _what_if, _queries) for case in cases()),
 ]

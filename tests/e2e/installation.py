@@ -1,20 +1,27 @@
 """One installation of the product for a whole run: where it is, and what may be looked up behind its back."""
 
+import asyncio
 import base64
 import json
 import os
+import random
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from cli.ports import RANGE, is_free
 from shared.events.catalogue import Topic, consumed_by
-from shared.messaging.topics import with_dead_letters
-from tests.stack import ROOT, Database, Stack
+from shared.messaging.topics import create_topics, with_dead_letters
+from tests.stack import GATEWAY_PASSWORD, RFM_PASSWORD, ROOT, Database, Stack
+from tests.support.processes import Process
+from tests.support.topics import administration
 from tests.support.waiting import until
 
 JWT_KID = "e2e"
@@ -148,7 +155,7 @@ class Installation:
         return totals
 
 
-def environment(stack: Stack, database_url: str, prefix: str, port: int) -> dict[str, str]:
+def environment(stack: Stack, database_url: str, prefix: str, port: int, files: Path) -> dict[str, str]:
     """Settings of a service: production's code paths, limits wide enough for a suite from one address."""
     return {
         **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
@@ -159,6 +166,9 @@ def environment(stack: Stack, database_url: str, prefix: str, port: int) -> dict
         "IACRM_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
         "IACRM_TOPIC_PREFIX": prefix,
         "IACRM_DATABASE_URL": database_url,
+        "IACRM_IMPORT_STORAGE": str(files / "imports"),
+        "IACRM_IMPORT_WORK": str(files / "import-work"),
+        "IACRM_IMPORT_POLL_S": "0.1",
         "IACRM_ERASURE_SECRET": ERASURE_SECRET,
         "IACRM_JWT_SECRETS": json.dumps({JWT_KID: JWT_SECRET}),
         "IACRM_JWT_ACTIVE_KID": JWT_KID,
@@ -168,6 +178,57 @@ def environment(stack: Stack, database_url: str, prefix: str, port: int) -> dict
         "IACRM_LOGIN_FAILURES_PER_ADDRESS": "10000",
         "IACRM_RATE_LIMIT_REFUSED": "100000",
     }
+
+
+async def _administer(stack: Stack, statement: str) -> None:
+    connection = await asyncpg.connect(stack.url("postgres").replace("+asyncpg", ""))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@asynccontextmanager
+async def a_database(stack: Stack, template: str) -> AsyncIterator[Database]:
+    """A migrated database, dropped afterwards."""
+    name = f"iacrm_e2e_{secrets.token_hex(6)}"
+    await _administer(stack, f"create database {name} template {template}")
+    yield Database(
+        name=name,
+        admin_url=stack.url(name),
+        gateway_url=stack.url(name, "iacrm_gateway", GATEWAY_PASSWORD),
+        rfm_url=stack.url(name, "iacrm_rfm", RFM_PASSWORD),
+    )
+    await _administer(stack, f"drop database if exists {name} with (force)")
+
+
+@asynccontextmanager
+async def topics(stack: Stack) -> AsyncIterator[str]:
+    """The prefix of a set of topics, deleted afterwards."""
+    prefix = f"e2e{secrets.token_hex(4)}-"
+    await create_topics(stack.kafka_bootstrap, prefix=prefix)
+    yield prefix
+    async with administration(stack.kafka_bootstrap) as admin:
+        await admin.delete_topics([topic.full_name(prefix) for topic in with_dead_letters()])
+
+
+def start(name: str, stack: Stack, database: Database, prefix: str, logs: Path) -> Process:
+    """A service as a process; its log is a file in `logs`."""
+    url = database.rfm_url if name == "rfm_worker" else database.gateway_url
+    port = next(port for port in random.sample(RANGE, 500) if is_free(port))
+    return Process(name, environment(stack, url, prefix, port, logs), logs / f"{name}-{port}.log", port)
+
+
+@asynccontextmanager
+async def running(stack: Stack, database: Database, prefix: str, logs: Path) -> AsyncIterator[Installation]:
+    """A gateway, an importer and a worker, stopped afterwards."""
+    services = [start(name, stack, database, prefix, logs) for name in ("api_gateway", "importer", "rfm_worker")]
+    try:
+        await asyncio.gather(*(service.ready() for service in services))
+        async with httpx.AsyncClient(base_url=services[0].url, timeout=40) as http:
+            yield Installation(stack, database, prefix, http)
+    finally:
+        await asyncio.gather(*(service.stop() for service in services))
 
 
 def expect(response: httpx.Response, status: int) -> Any:

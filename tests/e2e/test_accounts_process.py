@@ -1,6 +1,7 @@
 """The gateway as a process: it starts without its servers, finds them, finishes what it began, refuses weak secrets."""
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -153,3 +154,24 @@ async def test_production_refuses_to_start_with_default_secrets_and_shows_none(t
         log = (tmp_path / "log").read_text()
         assert named in log
         assert short not in log
+
+
+async def test_what_is_no_http_is_refused_with_a_problem_too(tmp_path: Path) -> None:
+    async with process(tmp_path / "log") as (_, http):
+        await until(lambda: alive(http), seconds=20, what="the gateway listens")
+        host, port = http.base_url.host, http.base_url.port
+        for sent in (
+            b"FOO / HTTP/1.1\r\n\r\n",
+            b"\x00\x01\r\n\r\n",
+            b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
+            b"POST /v1/sales HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n0\r\n\r\n",
+        ):
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(sent)
+            head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+            writer.close()
+            assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+            assert b"content-type: application/problem+json" in head.lower()
+            problem = json.loads(body)
+            assert (problem["status"], problem["type"].rsplit("/", 1)[1]) == (400, "malformed")
+            assert f"x-request-id: {problem['request_id']}".encode() in head

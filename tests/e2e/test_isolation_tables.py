@@ -31,7 +31,8 @@ async def _count(connection: asyncpg.Connection, table: str, tenant_id: str) -> 
 
 
 async def _tenant_with_all_tables_filled(admin: asyncpg.Connection, scene: Scene) -> dict[str, str]:
-    """Table -> one row of A as JSON. What the worker fills when it comes by gets one more row (and is rolled back)."""
+    """Table -> one row of A as JSON. What the worker empties, or fills when it comes by, gets a row that is rolled
+    back."""
     for table, row in BACKGROUND.items():
         await admin.execute(f"insert into {table} {row.replace('$1', '$1::uuid')}", scene.victim.tenant_id)
     samples = {}
@@ -88,21 +89,32 @@ async def test_the_tenants_own_rows_are_visible_to_it(scene: Scene) -> None:
         await admin.close()
 
 
+async def _written_columns(connection: asyncpg.Connection, table: str) -> str:
+    """All columns but those that the database computes, for a statement."""
+    found: str = await connection.fetchval(
+        "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute "
+        "where attrelid = $1::regclass and attnum > 0 and not attisdropped and attgenerated = ''",
+        table,
+    )
+    return found
+
+
 async def test_no_table_lets_another_tenant_write(scene: Scene) -> None:
     admin = await scene.installation.admin()
     transaction = admin.transaction()
     await transaction.start()
     try:
         samples = await _tenant_with_all_tables_filled(admin, scene)
-        columns = {table: await _written_columns(admin, table) for table in samples}
+        written = {table: await _written_columns(admin, table) for table in samples}
         await admin.execute("set local role iacrm_gateway")
         await _set_tenant(admin, "another tenant")
         for table, row in samples.items():
+            columns = written[table]
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 async with admin.transaction():
                     await admin.execute(
-                        f"insert into {table} ({columns[table]}) overriding system value "
-                        f"select {columns[table]} from jsonb_populate_record(null::{table}, $1::text::jsonb)",
+                        f"insert into {table} ({columns}) overriding system value "
+                        f"select {columns} from jsonb_populate_record(null::{table}, $1::text::jsonb)",
                         row,
                     )
             for statement in (
@@ -113,17 +125,6 @@ async def test_no_table_lets_another_tenant_write(scene: Scene) -> None:
     finally:
         await transaction.rollback()
         await admin.close()
-
-
-async def _written_columns(connection: asyncpg.Connection, table: str) -> str:
-    """The columns that somebody writes, for a statement: not those that the database computes."""
-    return str(
-        await connection.fetchval(
-            "select string_agg(quote_ident(attname), ', ' order by attnum) from pg_attribute "
-            "where attrelid = $1::text::regclass and attnum > 0 and not attisdropped and attgenerated = ''",
-            table,
-        )
-    )
 
 
 async def _changed(connection: asyncpg.Connection, statement: str, tenant_id: str) -> int:

@@ -1,10 +1,6 @@
-"""What docs/sending-sales.md tells people to paste works word for word."""
+"""What docs/sending-sales.md, docs/time-travel.md and README.md tell people to paste works word for word."""
 
 import asyncio
-import json
-import re
-import shutil
-import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +10,10 @@ import aiokafka
 import pytest
 
 from tests.e2e.installation import TOKEN, Installation, expect
+from tests.e2e.pages import IACRM, bash, blocks_of, json_values, program
 from tests.stack import ROOT
 
 PAGE = ROOT / "docs" / "sending-sales.md"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# The stack runs already: the command of the first block only has to say where.
-IACRM = """#!/bin/sh
-case "$1" in
-  up) exit 0 ;;
-  status) echo '{"gateway_url": "BASE", "processes": []}' ;;
-  *) exit 64 ;;
-esac
-"""
 # The two programs of the last block that a machine may lack; kcat's stand-in knows the options that the page uses.
 UUIDGEN = """#!PYTHON
 import uuid
@@ -60,39 +48,9 @@ class QuickStart:
     variables: dict[str, str]
 
 
-def blocks(language: str) -> list[str]:
-    """The page's blocks in one language."""
-    return [code for found, code in BLOCK.findall(PAGE.read_text(encoding="utf-8")) if found == language]
-
-
-def _program(folder: Path, name: str, text: str) -> None:
-    path = folder / name
-    path.write_text(text)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-
-async def _bash(script: str, folder: Path, **environment: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        shutil.which("bash") or "bash",
-        "-c",
-        "set -euo pipefail\n" + script,
-        cwd=folder,
-        env={"PATH": f"{folder}:/usr/local/bin:/usr/bin:/bin", **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await asyncio.wait_for(process.communicate(), 90)
-    assert process.returncode == 0, f"{output.decode()}\n{errors.decode()}"
-    return output.decode()
-
-
-def _json_values(text: str) -> list[Any]:
-    values, decoder, rest = [], json.JSONDecoder(), text.strip()
-    while rest:
-        value, end = decoder.raw_decode(rest)
-        values.append(value)
-        rest = rest[end:].strip()
-    return values
+def blocks(language: str, page: Path = PAGE) -> list[str]:
+    """A page's blocks in one language."""
+    return blocks_of(page, language)
 
 
 @pytest.fixture(scope="module")
@@ -103,43 +61,66 @@ async def quick_start(installation: Installation, tmp_path_factory: pytest.TempP
     # The page's own name must be free, whoever took it in this run from an example of the OpenAPI document.
     await admin.execute("update gateway.user_account set username = user_id::text where username = 'ana'")
     await admin.close()
-    _program(folder, "iacrm", IACRM.replace("BASE", installation.base_url))
+    address = installation.stack.kafka_bootstrap
+    program(folder, "iacrm", IACRM.replace("BASE", installation.base_url).replace("KAFKA", address))
     marker = "@@@ next block @@@"
     script = f"\necho '{marker}'\n".join(blocks("sh")[:-1])
     script += (
-        f'\necho \'{marker}\'\npython3 -c \'import json,sys; print(json.dumps(sys.argv[1:]))\' "$BASE" "$TOKEN" "$KEY"'
+        f"\necho '{marker}'\n"
+        'python3 -c \'import json,sys; print(json.dumps(sys.argv[1:]))\' "$BASE" "$KEY" "$TENANT" "$KAFKA"'
     )
-    *printed, variables = (_json_values(part) for part in (await _bash(script, folder)).split(marker))
-    return QuickStart(printed, dict(zip(("BASE", "TOKEN", "KEY"), variables[0], strict=True)))
+    *printed, variables = (json_values(part) for part in (await bash(script, folder)).split(marker))
+    return QuickStart(printed, dict(zip(("BASE", "KEY", "TENANT", "KAFKA"), variables[0], strict=True)))
 
 
 def test_the_page_has_the_blocks_that_are_tested_here() -> None:
     shell, python = blocks("sh"), blocks("python")
-    assert (len(shell), len(python)) == (6, 2)
+    assert (len(shell), len(python)) == (9, 2)
     assert "./iacrm up --detach" in shell[0]
     assert "kcat" in shell[-1]
 
 
 def test_the_shell_blocks_register_sell_return_cancel_and_send_a_batch(quick_start: QuickStart) -> None:
-    registered, sold, undone, key, batch = quick_start.printed
+    registered, sold, asked, undone, before, key, batch, handed_on = quick_start.printed
     assert registered[0]["name"] == "Corner Shop"
     customer, distribution = sold
     assert (customer["customer_code"], customer["rfm"]["frequency"]) == ("C-1042", 1)
     assert customer["rfm"]["monetary"] == "74.80"
     assert distribution["customers"] == 1
+    (what_if,) = asked
+    assert (what_if["customers"], [each["customers"] for each in what_if["after"] if each["customers"]]) == (1, [1])
+    (then,) = before
+    assert (then["rfm"]["reference_date"], then["rfm"]["frequency"], then["rfm"]["monetary"]) == (
+        "2026-11-20",
+        1,
+        "74.80",
+    )
     assert [answer["sale_id"] for answer in undone] == ["T7-2026-001", "T7-2026-001"]
     assert all(answer["event_id"] for answer in undone)
-    assert key == []
+    assert key == handed_on == []
     (result,) = batch
     assert result["accepted"] == 1
     assert [bad["index"] for bad in result["rejected"]] == [1]
     assert result["rejected"][0]["errors"][0]["field"] == "lines.0.quantity"
 
 
-async def test_the_python_block_sends_a_sale_and_reads_the_customer(
-    installation: Installation, quick_start: QuickStart
+@pytest.mark.parametrize(("page", "answers"), [("README.md", 3), ("docs/time-travel.md", 4)])
+async def test_the_questions_about_the_past_and_other_settings_are_answered(
+    quick_start: QuickStart, tmp_path: Path, page: str, answers: int
 ) -> None:
-    names: dict[str, Any] = {"BASE": quick_start.variables["BASE"], "KEY": quick_start.variables["KEY"]}
+    script = "\n".join(code for code in blocks("sh", ROOT / page) if "$BASE" in code)
+    printed = json_values(await bash(script, tmp_path, **quick_start.variables))
+    assert len(printed) == answers
+    assert [answer for answer in printed if "status" in answer] == []
+    assert [side for side in ("before", "after", "moves") if side not in printed[-1]] == []
+
+
+async def test_the_python_block_sends_a_sale_and_reads_the_customer(
+    installation: Installation, quick_start: QuickStart, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in quick_start.variables.items():
+        monkeypatch.setenv(name, value)
+    names: dict[str, Any] = {}
     await asyncio.to_thread(exec, compile(blocks("python")[0], str(PAGE), "exec"), names)
     assert names["customer"]["customer_code"] == "C-1042"
     key = {"X-API-Key": names["KEY"], TOKEN: names["token"], "Prefer": "wait=30"}
@@ -148,10 +129,11 @@ async def test_the_python_block_sends_a_sale_and_reads_the_customer(
 
 
 async def test_the_ways_straight_to_kafka_bring_a_sale_to_the_ledger(
-    installation: Installation, quick_start: QuickStart, tmp_path: Path
+    installation: Installation, quick_start: QuickStart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = {"X-API-Key": quick_start.variables["KEY"]}
     tenant_id = expect(await installation.http.get("/v1/tenants/current", headers=key), 200)["tenant_id"]
+    assert quick_start.variables["TENANT"] == tenant_id
     prefix = installation.prefix
 
     class PrefixedProducer(aiokafka.AIOKafkaProducer):  # type: ignore[misc]
@@ -160,20 +142,16 @@ async def test_the_ways_straight_to_kafka_bring_a_sale_to_the_ledger(
         async def send_and_wait(self, topic: str, *args: Any, **kwargs: Any) -> Any:
             return await super().send_and_wait(prefix + topic, *args, **kwargs)
 
-    names: dict[str, Any] = {}
-    exec(compile(blocks("python")[1], str(PAGE), "exec"), names)
-    names["AIOKafkaProducer"] = PrefixedProducer
-    line = {"product_key": "P-88", "quantity": "1", "unit_price": "39.90"}
-    sale = {"sale_id": "T7-by-python", "customer_code": "C-9", "sold_at": "2026-11-20T12:00:00+01:00", "lines": [line]}
-    await names["send"](installation.stack.kafka_bootstrap, tenant_id, sale)
+    monkeypatch.setattr(aiokafka, "AIOKafkaProducer", PrefixedProducer)
+    for name, value in quick_start.variables.items():
+        monkeypatch.setenv(name, value)
+    await asyncio.to_thread(exec, compile(blocks("python")[1], str(PAGE), "exec"), {})
 
-    for program, text in (("kcat", KCAT), ("uuidgen", UUIDGEN)):
-        _program(tmp_path, program, text.replace("PYTHON", sys.executable))
-    host, _, port = installation.stack.kafka_bootstrap.rpartition(":")
-    assert host in ("127.0.0.1", "localhost")
-    await _bash(blocks("sh")[-1], tmp_path, TENANT=tenant_id, KAFKA_PORT=port, TOPIC_PREFIX=prefix)
+    for name, text in (("kcat", KCAT), ("uuidgen", UUIDGEN)):
+        program(tmp_path, name, text.replace("PYTHON", sys.executable))
+    await bash(blocks("sh")[-1], tmp_path, TOPIC_PREFIX=prefix, **quick_start.variables)
 
     await installation.all_applied()
-    for sale_id in ("T7-by-python", "T7-2026-005"):
+    for sale_id in ("T7-2026-006", "T7-2026-005"):
         found = expect(await installation.http.get(f"/v1/sales/{sale_id}", headers=key), 200)
         assert found["net"] == "39.90"

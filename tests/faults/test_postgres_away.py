@@ -1,7 +1,10 @@
 """PostgreSQL goes away while events flow: the worker waits for it, nothing is poison, sales are still accepted."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import psutil
 import pytest
 
 from cli.embedded.infrastructure import Infrastructure
@@ -54,6 +57,37 @@ async def test_sales_are_accepted_and_applied_over_a_restart_of_postgres(
     await api.close()
     await worker.stop()
     await gateway.stop()
+
+
+async def test_a_server_that_stands_still_counts_as_away(shaky: Installation, servers: Infrastructure) -> None:
+    gateway = shaky.gateway()
+    await gateway.ready()
+    api = await Api.register(gateway.url)
+    # Connections that are open already: nothing tells the gateway that their other end no longer answers.
+    await asyncio.gather(*(api.ask("GET", "/customers") for _ in range(20)))
+    with _standing_still(servers):
+        keyed = {"Idempotency-Key": "till-7"}
+        asked = [api.ask("GET", "/customers") for _ in range(10)]
+        *reads, sale = await asyncio.gather(*asked, api.ask("POST", "/sales", json=a_sale("T1", "C1"), headers=keyed))
+    assert {read.status for read in reads} == {503}
+    assert sale.status == 202
+    assert max(answer.seconds for answer in (*reads, sale)) < 15
+    await until(lambda: _reads(api), seconds=20, what="the gateway reads again")
+    await api.close()
+    await gateway.stop()
+
+
+@contextmanager
+def _standing_still(servers: Infrastructure) -> Iterator[None]:
+    server = psutil.Process(servers.postgres.pid)
+    stopped = [server, *server.children(recursive=True)]
+    for each in stopped:
+        each.suspend()
+    try:
+        yield
+    finally:
+        for each in stopped:
+            each.resume()
 
 
 async def test_a_worker_that_starts_before_postgres_waits_for_it(shaky: Installation, servers: Infrastructure) -> None:

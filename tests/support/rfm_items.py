@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from services.rfm_worker.domain.facts import (
+    AliasChange,
     Basket,
     Cancellation,
     CustomerChange,
@@ -18,6 +19,7 @@ from services.rfm_worker.domain.facts import (
 from shared.events.erasure import customer_hash
 from shared.events.payloads import (
     CustomerChangedV1,
+    ProductAliasChangedV1,
     ProductChangedV1,
     SaleCancelledV1,
     SaleRecordedV1,
@@ -60,20 +62,23 @@ def returned(
     sale_id: str,
     lines: Sequence[Line],
     *,
+    day: float = 0,
     minute: int = 0,
     event_id: str | None = None,
 ) -> Return:
-    """A return; each line is product, quantity, amount."""
+    """A return `day` days after `START`; each line is product, quantity, amount."""
     body = SaleReturnedV1.model_validate({
-        "return_id": return_id, "sale_id": sale_id, "returned_at": START,
+        "return_id": return_id, "sale_id": sale_id, "returned_at": START + timedelta(days=day),
         "lines": [{"product_key": p, "quantity": q, "amount": a} for p, q, a in lines],
     })  # fmt: skip
     return Return(tenant_id, accepted(minute, event_id), body)
 
 
-def cancelled(tenant_id: UUID, sale_id: str, *, minute: int = 0, event_id: str | None = None) -> Cancellation:
-    """A cancellation."""
-    body = SaleCancelledV1(sale_id=sale_id, cancelled_at=START)
+def cancelled(
+    tenant_id: UUID, sale_id: str, *, day: float = 0, minute: int = 0, event_id: str | None = None
+) -> Cancellation:
+    """A cancellation `day` days after `START`."""
+    body = SaleCancelledV1(sale_id=sale_id, cancelled_at=START + timedelta(days=day))
     return Cancellation(tenant_id, accepted(minute, event_id), body)
 
 
@@ -118,3 +123,16 @@ def article(tenant_id: UUID, key: str, version: int, family: str | None) -> Prod
 def no_article(tenant_id: UUID, key: str) -> ProductChange:
     """A product's tombstone."""
     return ProductChange(tenant_id, key, None)
+
+
+def alias(tenant_id: UUID, key: str, version: int, product: str) -> AliasChange:
+    """A key that stands for a product."""
+    body = ProductAliasChangedV1.model_validate({
+        "alias": key, "product_key": product, "version": version, "created_at": START, "updated_at": START,
+    })  # fmt: skip
+    return AliasChange(tenant_id, key, body)
+
+
+def no_alias(tenant_id: UUID, key: str) -> AliasChange:
+    """An alias's tombstone."""
+    return AliasChange(tenant_id, key, None)

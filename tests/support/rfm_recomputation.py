@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from services.rfm_worker.domain.decay import weights
 from services.rfm_worker.domain.facts import (
+    AliasChange,
     Cancellation,
     CustomerChange,
     Erasure,
@@ -29,7 +30,7 @@ class Rows:
     """Expected rows of one tenant by key, without rows of zeros."""
 
     sales: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    """sale_id -> (code, or the moment of the erasure; net; cancelled; returned; event id)."""
+    """sale_id -> (code, or the moment of the erasure; net; cancelled; returned; event id; effective keys)."""
     customers: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     """code -> (frequency, monetary, first order, last order, last day, first name)."""
     bought: dict[tuple[str, str], tuple[Any, ...]] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class _Recomputation:
             ((i.body.version, i.body.settings.timezone) for i in items if isinstance(i, TenantChange)), default=None
         )
         self.zone = ZoneInfo(zone[1] if zone else "Europe/Paris")
+        self.aliases: dict[str, str] = self._aliases()
         self.erasures: dict[bytes, list[datetime]] = defaultdict(list)
         for item in items:
             if isinstance(item, Erasure):
@@ -85,15 +87,17 @@ class _Recomputation:
         code, counted = body.customer_code, body.customer_code
         if code is not None and (at := self.erased_at(sale.tenant_id, code, body.sold_at)) is not None:
             code, counted = at, None  # type: ignore[assignment]
-        result.sales[body.sale_id] = (code, net, void, bool(back), sale.accepted[1])
+        stands_for = {key: self.aliases[key] for key in body.products if key in self.aliases}
+        products = [stands_for.get(key, key) for key in body.products]
+        result.sales[body.sale_id] = (code, net, void, bool(back), sale.accepted[1], products)
         counts = int(net > 0)
         day = body.sold_at.astimezone(self.zone).date()
         spend, popular = weights(body.sold_at)
         units_of_order = ZERO
-        for product in set(body.products):
-            units = sum((q for p, q in zip(lines.products, lines.quantities, strict=True) if p == product), ZERO)
-            amount = sum((a for p, a in zip(lines.products, lines.amounts, strict=True) if p == product), ZERO)
-            gone = [x for r in back for x in r.body.lines if x.product_key == product]
+        for product in set(products):
+            units = sum((q for p, q in zip(products, lines.quantities, strict=True) if p == product), ZERO)
+            amount = sum((a for p, a in zip(products, lines.amounts, strict=True) if p == product), ZERO)
+            gone = [x for r in back for x in r.body.lines if stands_for.get(x.product_key, x.product_key) == product]
             units = ZERO if void else max(ZERO, units - sum((x.quantity for x in gone), ZERO))
             amount = ZERO if void else max(ZERO, amount - sum((x.amount for x in gone), ZERO))
             orders = int(bool(counts) and units > 0)
@@ -134,6 +138,17 @@ class _Recomputation:
             if not void and known.get(item.customer_code, (0, None))[0] < item.body.version:
                 known[item.customer_code] = (item.body.version, item.body.first_name)
         return {code: name for code, (_, name) in known.items()}
+
+    def _aliases(self) -> dict[str, str]:
+        known: dict[str, tuple[int, str]] = {}
+        for item in self.items:
+            if not isinstance(item, AliasChange):
+                continue
+            if item.body is None:
+                known.pop(item.alias, None)
+            elif known.get(item.alias, (0, ""))[0] < item.body.version:
+                known[item.alias] = (item.body.version, item.body.product_key)
+        return {key: product for key, (_, product) in known.items()}
 
     def _families(self) -> dict[str, str | None]:
         known: dict[str, tuple[int, str | None]] = {}

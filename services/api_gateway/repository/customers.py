@@ -7,6 +7,7 @@ import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.api_gateway.repository import imports
 from shared.events.catalogue import CUSTOMERS
 
 PROJECTION = (
@@ -27,8 +28,20 @@ _ONE = text(
     """  # noqa: S608 - names from our own code
 )
 _PROFILE = text("select * from rfm.customer_profiles(cast(:tenant as uuid), cast(:codes as text[]))")
+_LIFETIME = text(
+    """
+    select m.status, m.reason, m.fitted_at, m.reference_date, m.horizon_days, m.holdout, v.probability_alive,
+        v.expected_orders, v.expected_value, v.low, v.high, v.computed_at
+    from rfm.lifetime_model m
+    left join rfm.lifetime_value v on v.tenant_id = m.tenant_id and v.customer_code = :code
+    where m.tenant_id = :tenant
+    """
+)
 _KNOWN = text("select exists (select from rfm.customer where tenant_id = :tenant and customer_code = :code)")
-_BLANK = text("update gateway.outbox set value = null where topic = :topic and key = :key and value is not null")
+_BLANK = text(
+    "update gateway.outbox set value = null, key = case when published_at is null then key else '' end, "
+    "headers = case when published_at is null then headers else '[]' end where topic = :topic and key = :key"
+)
 _FORGET = text(
     "update gateway.idempotency_key set body = null, headers = null "
     "where tenant_id = :tenant and position(cast(:part as bytea) in body) > 0"
@@ -52,6 +65,11 @@ async def get_profile(connection: AsyncConnection, tenant_id: UUID, code: str) -
     return (await connection.execute(_PROFILE, {"tenant": tenant_id, "codes": [code]})).one_or_none()
 
 
+async def get_lifetime(connection: AsyncConnection, tenant_id: UUID, code: str) -> Row[Any] | None:
+    """The tenant's model and what it says of one customer, nulls where nothing; None before the first fit."""
+    return (await connection.execute(_LIFETIME, {"tenant": tenant_id, "code": code})).one_or_none()
+
+
 async def is_known_from_sales(connection: AsyncConnection, tenant_id: UUID, code: str) -> bool:
     """Whether the projection has the customer, whatever the master data say."""
     return bool(await connection.scalar(_KNOWN, {"tenant": tenant_id, "code": code}))
@@ -60,12 +78,14 @@ async def is_known_from_sales(connection: AsyncConnection, tenant_id: UUID, code
 async def blank_events(connection: AsyncConnection, tenant_id: UUID, code: str) -> None:
     """Takes a customer's personal data out of what the gateway keeps beside the record itself.
 
-    Outbox entries that are not yet published become tombstones. Remembered answers are forgotten, but not that the
-    request was carried out: trying it again must not bring the person back.
+    Outbox entries that are not yet published become tombstones, the others forget even their keys. Remembered answers
+    are forgotten, but not that the request was carried out: trying it again must not bring the person back. Files
+    of ended imports are due at once.
     """
     await connection.execute(_BLANK, {"topic": CUSTOMERS.name, "key": f"{tenant_id}:{code}"})
     part = b'"customer_code":' + orjson.dumps(code)
     await connection.execute(_FORGET, {"tenant": tenant_id, "part": part})
+    await imports.expire_of_person(connection, tenant_id)
 
 
 async def segment_history(

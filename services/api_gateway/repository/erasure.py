@@ -3,7 +3,8 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Table, delete, func, select, update
+from sqlalchemy import Table, case, delete, func, literal, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.api_gateway.tables import (
@@ -12,6 +13,7 @@ from services.api_gateway.tables import (
     idempotency_key,
     outbox,
     product,
+    product_alias,
     tenant_settings_history,
     user_account,
 )
@@ -25,6 +27,11 @@ async def take_customers(connection: AsyncConnection, tenant_id: UUID, most: int
 async def take_products(connection: AsyncConnection, tenant_id: UUID, most: int) -> list[str]:
     """Deletes up to `most` products; their keys."""
     return await _take(connection, product, product.c.product_key, tenant_id, most)
+
+
+async def take_aliases(connection: AsyncConnection, tenant_id: UUID, most: int) -> list[str]:
+    """Deletes up to `most` aliases; they themselves."""
+    return await _take(connection, product_alias, product_alias.c.alias, tenant_id, most)
 
 
 async def _take(connection: AsyncConnection, table: Table, key: Any, tenant_id: UUID, most: int) -> list[str]:
@@ -42,11 +49,19 @@ async def remove_accounts(connection: AsyncConnection, tenant_id: UUID) -> None:
 
 
 async def blank_events(connection: AsyncConnection, tenant_id: UUID) -> None:
-    """Takes personal data out of the outbox; entries not yet published become tombstones, as the last ones are."""
+    """Takes personal data out of the outbox.
+
+    Entries not yet published become tombstones, as the last ones are; the others forget even their keys.
+    """
+    published = outbox.c.published_at.is_not(None)
     await connection.execute(
         update(outbox)
-        .where(outbox.c.topic == "customers", outbox.c.value.is_not(None))
+        .where(outbox.c.topic == "customers")
         .where(func.starts_with(outbox.c.key, f"{tenant_id}:"))
         .where(~func.starts_with(outbox.c.key, f"{tenant_id}:erased:"))
-        .values(value=None)
+        .values(
+            value=None,
+            key=case((published, ""), else_=outbox.c.key),
+            headers=case((published, literal([], JSONB)), else_=outbox.c.headers),
+        )
     )

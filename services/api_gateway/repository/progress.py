@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from shared.db.applied import Applied, load_applied
@@ -54,6 +55,11 @@ async def where_published(connection: AsyncConnection, ranges: Sequence[tuple[in
     return [
         Published(o, p, f or last <= newest) for o, p, f, (_, last) in zip(offsets, pending, found, ranges, strict=True)
     ]
+
+
+async def recomputations(connection: AsyncConnection) -> list[Row[Any]]:
+    """How far the rfm worker's recomputations of whole tenants are, oldest first, at most 50, without their names."""
+    return list(await connection.execute(text("select * from rfm.recompute_progress()")))
 
 
 async def score_requests(connection: AsyncConnection, tenant_id: UUID) -> tuple[int, int] | None:

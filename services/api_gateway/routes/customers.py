@@ -25,7 +25,6 @@ from services.api_gateway.repository.customer_search import CustomerFilter
 from services.api_gateway.repository.sales import SaleFilter
 from services.api_gateway.routes.ledger import sales_page
 from services.api_gateway.security.callers import Caller
-from services.api_gateway.time_travel import AS_OF_TODAY
 from services.api_gateway.views.customers import (
     Customer,
     CustomerBody,
@@ -42,7 +41,9 @@ from services.api_gateway.views.customers import (
     record_of,
     summary_of,
 )
+from services.api_gateway.views.lifetime import lifetime_of
 from services.api_gateway.views.queries import (
+    AsOf,
     CustomerCode,
     IfMatch,
     Search,
@@ -185,15 +186,22 @@ async def customer_history(
     return Page(items=[change_of(row) for row in rows[:limit]], next_cursor=following)
 
 
-@router.get(
-    "/{customer_code:path}", summary="Get a customer", responses=READ_ONE_ERRORS, dependencies=AS_OF_TODAY + FRESH
-)
+@router.get("/{customer_code:path}", summary="Get a customer", responses=READ_ONE_ERRORS, dependencies=FRESH)
 async def get_customer(
-    response: Response, caller: Reader, services: ServicesDep, wait: WaitDep, customer_code: CustomerCode
+    response: Response,
+    caller: Reader,
+    services: ServicesDep,
+    wait: WaitDep,
+    customer_code: CustomerCode,
+    as_of: AsOf = None,
 ) -> Customer:
-    """Identity, RFM and profile. With a token, a customer's first scores are waited for too."""
-    customer = await _read_one(services, caller, customer_code)
-    if wait.asked and customer.rfm.r is None and customer.rfm.frequency > 0:
+    """Identity, RFM and profile; with `as_of` RFM and profile as they were at the end of that day, and the identity of
+    today. With a token, a customer's first scores are waited for too."""
+    if as_of is not None:
+        customer = await services.past.customer(caller.tenant_id, customer_code, as_of, anew=wait.asked)
+    else:
+        customer = await _read_one(services, caller, customer_code)
+    if as_of is None and wait.asked and customer.rfm.r is None and customer.rfm.frequency > 0:
         await wait.applied(scored=True)
         customer = await _read_one(services, caller, customer_code)
     if customer.version is not None:
@@ -294,7 +302,8 @@ async def _read_one(services: Services, caller: Caller, code: str) -> Customer:
         if row is None:
             raise not_found("customer")
         profile = await repository.get_profile(connection, caller.tenant_id, code)
-    return customer_of(row, profile)
+        lifetime = await repository.get_lifetime(connection, caller.tenant_id, code)
+    return customer_of(row, profile, lifetime_of(lifetime, row.frequency or 0))
 
 
 def _writer(request: Request, caller: Caller, services: Services) -> MasterWriter:

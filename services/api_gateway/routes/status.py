@@ -27,6 +27,17 @@ class PartitionStatus(BaseModel):
     end: int | None
 
 
+class Recomputation(BaseModel):
+    """A tenant whose values are computed anew after a change of its settings; the old ones can be read meanwhile."""
+
+    cause: Literal["settings", "repair"]
+    step: Literal["days", "customers", "scores"]
+    done: int = Field(description="of `total` sales or customers of this step")
+    total: int = Field(description="0 while it is not counted yet")
+    requested_at: datetime
+    updated_at: datetime
+
+
 class WorkerStatus(BaseModel):
     """One worker. ready: has applied all, or applied something just now; stalled: records wait and nothing moves."""
 
@@ -34,6 +45,7 @@ class WorkerStatus(BaseModel):
     lag: int | None = Field(description="records that wait; null while it is not known")
     last_applied_at: datetime | None
     partitions: list[PartitionStatus]
+    recomputations: list[Recomputation] = Field(default=[], description="oldest first, at most 50, of any tenant")
 
 
 class Status(BaseModel):
@@ -50,11 +62,14 @@ async def status(request: Request, services: ServicesDep) -> Status:
     try:
         async with transaction(services.engine) as connection:
             applied: dict[Place, Applied] | None = await progress.applied_by_rfm(connection)
+            running = await progress.recomputations(connection)
     except Exception as error:
         if not isinstance(classify(error), IsTransient):
             raise
-        applied = None
-    return Status(version=request.app.version, workers={"rfm_worker": worker_status(applied, ends, datetime.now(UTC))})
+        applied, running = None, []
+    found = worker_status(applied, ends, datetime.now(UTC))
+    found.recomputations = [Recomputation.model_validate(row, from_attributes=True) for row in running]
+    return Status(version=request.app.version, workers={"rfm_worker": found})
 
 
 def worker_status(applied: dict[Place, Applied] | None, ends: dict[Place, int] | None, now: datetime) -> WorkerStatus:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, Field, field_validator
 
 from services.api_gateway.problem_docs import OffendingField
+from services.api_gateway.views.lifetime import LifetimeValue
 from services.api_gateway.views.numbers import Amount, Number
 from shared.events.fields import Code, Note, Word
 from shared.events.payloads import Consent, Consents, CustomerFields, Payload, Segment
@@ -111,6 +112,7 @@ class Profile(BaseModel):
     budget: Budget
     usual_interval_days: Number | None
     next_order_expected_at: date | None
+    lifetime_value: LifetimeValue
 
 
 class CustomerSummary(BaseModel):
@@ -203,8 +205,8 @@ def summary_of(row: Any) -> CustomerSummary:
     )
 
 
-def customer_of(row: Any, profile: Any | None) -> Customer:
-    """One customer, from the joined row and, where there is one, the row of `rfm.customer_profiles`."""
+def customer_of(row: Any, profile: Any | None, lifetime: LifetimeValue) -> Customer:
+    """One customer, from the joined row, the row of `rfm.customer_profiles` where there is one, and the value."""
     return Customer(
         customer_code=row.customer_code,
         first_name=row.first_name,
@@ -221,11 +223,11 @@ def customer_of(row: Any, profile: Any | None) -> Customer:
         created_at=row.created_at,
         updated_at=row.updated_at,
         rfm=rfm_of(row),
-        profile=_profile(profile),
+        profile=_profile(profile, lifetime),
     )
 
 
-def _profile(row: Any | None) -> Profile:
+def _profile(row: Any | None, lifetime: LifetimeValue) -> Profile:
     if row is None:
         nothing = Budget(band=None, typical=None, low=None, high=None)
         return Profile(
@@ -234,6 +236,7 @@ def _profile(row: Any | None) -> Profile:
             budget=nothing,
             usual_interval_days=None,
             next_order_expected_at=None,
+            lifetime_value=lifetime,
         )
     return Profile(
         average_basket=row.average_basket,
@@ -241,6 +244,7 @@ def _profile(row: Any | None) -> Profile:
         budget=Budget(band=row.budget_band, typical=row.budget_typical, low=row.budget_low, high=row.budget_high),
         usual_interval_days=row.usual_interval_days,
         next_order_expected_at=row.next_order_expected_at,
+        lifetime_value=lifetime,
     )
 
 

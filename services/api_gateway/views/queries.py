@@ -1,6 +1,8 @@
 """Query and path parameters that several routes share, each with its limits."""
 
+import contextlib
 import hashlib
+import re
 from datetime import date, datetime
 from typing import Annotated, Any
 
@@ -10,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from shared.events.fields import EARLIEST, LATEST, Code, Moment, Word
 
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _SEARCH = r"^[^\p{C}\p{Zl}\p{Zp}]+$"
 CustomerCode = Annotated[Code, Path(description="the tenant's own code of the customer", examples=["C-1042"])]
 ProductKey = Annotated[Code, Path(description="the tenant's own key of the product", examples=["P-88"])]
@@ -55,19 +58,24 @@ Until = Annotated[
 
 
 def _day(value: Any) -> Any:
-    """A date and nothing else: a time of day would be cut off silently."""
-    if not isinstance(value, str):
-        return value
-    try:
-        found = date.fromisoformat(value) if len(value) == 10 else None
-    except ValueError:
-        found = None
-    if found is None or not EARLIEST.date() <= found < LATEST.date():
-        raise PydanticCustomError("day", "must be a date between 1900-01-01 and 2099-12-31")
-    return found
+    """Only a plain date: numbers would be taken for seconds, and weeks (2026-W05-1) are dates to Python too."""
+    if isinstance(value, str) and _DAY.fullmatch(value):
+        with contextlib.suppress(ValueError):
+            found = date.fromisoformat(value)
+            if EARLIEST.date() <= found < LATEST.date():
+                return found
+    raise PydanticCustomError("day", "must be a date between 1900-01-01 and 2099-12-31")
 
 
 Day = Annotated[date, BeforeValidator(_day)]
+AsOf = Annotated[
+    Day | None,
+    Query(
+        description="local day of the tenant, today or earlier: the state from what was sold, returned and cancelled "
+        "up to its end",
+        examples=["2026-01-31"],
+    ),
+]
 FirstDay = Annotated[
     Day | None,
     Query(alias="from", description="first local day; without it 30 days up to the last", examples=["2026-11-01"]),
@@ -84,6 +92,7 @@ def cursor_kind(name: str, *filters: object) -> str:
 
 
 __all__ = [
+    "AsOf",
     "CustomerCode",
     "Day",
     "FirstDay",

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, Field
 
@@ -36,6 +36,17 @@ class SegmentShare(BaseModel):
     revenue: Amount
 
 
+class Recomputing(BaseModel):
+    """A change of settings is being applied to everybody: until it is done, these are the answers from before it, or
+    some of both."""
+
+    cause: Literal["settings", "repair"]
+    step: Literal["days", "customers", "scores"]
+    done: int = Field(description="of `total` sales or customers of this step")
+    total: int = Field(description="0 while it is not counted yet")
+    requested_at: datetime
+
+
 class Distribution(BaseModel):
     """All twelve segments, always in the same order."""
 
@@ -43,6 +54,7 @@ class Distribution(BaseModel):
     computed_at: datetime | None = Field(description="when the cut-offs were found; null before the first")
     customers: int
     segments: list[SegmentShare]
+    recomputing: Recomputing | None = Field(None, description="null when nothing is under way")
 
 
 class Cutoffs(BaseModel):
@@ -54,6 +66,7 @@ class Cutoffs(BaseModel):
     recency_days: list[Number]
     frequency: list[Number]
     monetary: list[Amount]
+    recomputing: Recomputing | None = Field(None, description="null when nothing is under way")
 
 
 def distribution_of(counts: Mapping[str, Any], cutoffs: Any | None) -> Distribution:
@@ -77,6 +90,7 @@ def distribution_of(counts: Mapping[str, Any], cutoffs: Any | None) -> Distribut
         computed_at=cutoffs.computed_at if cutoffs is not None else None,
         customers=total,
         segments=segments,
+        recomputing=recomputing_of(cutoffs),
     )
 
 
@@ -84,4 +98,13 @@ def cutoffs_of(row: Any | None, method: str) -> Cutoffs:
     """The cut-offs, from their row; `method` is the tenant's setting, for as long as there is no row."""
     if row is None:
         return Cutoffs(method=method, reference_date=None, computed_at=None, recency_days=[], frequency=[], monetary=[])
-    return Cutoffs.model_validate(row, from_attributes=True)
+    found = Cutoffs.model_validate(row, from_attributes=True)
+    return found.model_copy(update={"recomputing": recomputing_of(row)})
+
+
+def recomputing_of(row: Any | None) -> Recomputing | None:
+    """How far a recomputation is, from the row of the cut-offs; None without one, and for an earlier day."""
+    if getattr(row, "recompute_cause", None) is None:
+        return None
+    names = Recomputing.model_fields
+    return Recomputing.model_validate({name: getattr(row, f"recompute_{name}") for name in names})

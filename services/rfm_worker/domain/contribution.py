@@ -1,7 +1,7 @@
 """What one order adds to every sum: its net amount, and net units and amount per product."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 ZERO = Decimal(0)
@@ -45,14 +45,21 @@ class Contribution:
 NOTHING = Contribution()
 
 
-def contribution(sold: Lines | None, returned: Iterable[Lines], cancelled: bool) -> Contribution:
+def contribution(
+    sold: Lines | None, returned: Iterable[Lines], cancelled: bool, mapped: Mapping[str, str] | None = None
+) -> Contribution:
     """The contribution of an order.
 
     Args:
         sold: the sale's lines; None while the sale has not arrived.
         returned: the lines of each of its returns.
         cancelled: whether it was cancelled.
+        mapped: keys that the sale was sent with and the products that they stand for; other keys stand for themselves.
+            Lines of one product count once, whatever keys they were sent with.
     """
+    if mapped:
+        sold = sold and _renamed(sold, mapped)
+        returned = [_renamed(lines, mapped) for lines in returned]
     if sold is None or cancelled:
         return NOTHING
     net = sum(sold.amounts, ZERO)
@@ -64,6 +71,10 @@ def contribution(sold: Lines | None, returned: Iterable[Lines], cancelled: bool)
                 units[product] -= quantity
                 amounts[product] -= amount
     return Contribution(max(ZERO, net), {key: Part(max(ZERO, units[key]), max(ZERO, amounts[key])) for key in units})
+
+
+def _renamed(lines: Lines, mapped: Mapping[str, str]) -> Lines:
+    return replace(lines, products=[mapped.get(product, product) for product in lines.products])
 
 
 def per_product(lines: Lines) -> tuple[dict[str, Decimal], dict[str, Decimal]]:

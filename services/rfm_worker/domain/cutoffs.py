@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from decimal import ROUND_HALF_EVEN, Decimal
 
 QUINTILES, TERCILES = 5, 3
 _THIRDS_STEP = Decimal("0.00000001")
+_FIRST_DAY = date(1970, 1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,24 @@ class Cutoffs:
     def known(self) -> bool:
         """Whether anybody can be scored against them."""
         return self.customers > 0
+
+    def thresholds(self) -> list[Decimal]:
+        """Where scores change, on the values that customers are kept by: four days (counted from 1970, before which a
+        last order is too old), four numbers of orders, four amounts. Empty while nothing is known."""
+        if not self.known:
+            return []
+        today = Decimal(day_number(self.reference_date))
+        return [*(today - bound for bound in self.recency_days), *self.frequency, *self.monetary]
+
+
+def day_number(day: date) -> int:
+    """Days since 1970."""
+    return (day - _FIRST_DAY).days
+
+
+def day_of(number: int) -> date:
+    """The day with that number; the first or last that there is, where a bound reaches beyond it."""
+    return _FIRST_DAY + timedelta(days=min(max(number, day_number(date.min)), day_number(date.max)))
 
 
 def ranks(count: int, parts: int) -> list[int]:

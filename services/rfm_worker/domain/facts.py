@@ -8,6 +8,7 @@ from uuid import UUID
 from services.rfm_worker.domain.contribution import Lines
 from shared.events.payloads import (
     CustomerChangedV1,
+    ProductAliasChangedV1,
     ProductChangedV1,
     SaleCancelledV1,
     SaleRecordedV1,
@@ -105,5 +106,14 @@ class ProductChange:
     body: ProductChangedV1 | None
 
 
+@dataclass(frozen=True, slots=True)
+class AliasChange:
+    """`body` is None for a tombstone."""
+
+    tenant_id: UUID
+    alias: str
+    body: ProductAliasChangedV1 | None
+
+
 Fact = Sale | Return | Cancellation
-Item = Fact | TenantChange | CustomerChange | Erasure | ProductChange
+Item = Fact | TenantChange | CustomerChange | Erasure | ProductChange | AliasChange

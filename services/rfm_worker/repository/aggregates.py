@@ -3,10 +3,11 @@
 Each statement takes its row locks in the order of the key, so that two batches on the same rows wait, never deadlock.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from services.rfm_worker.repository.people import CustomerKey
-from services.rfm_worker.repository.raw import Raw, Rows
+from services.rfm_worker.repository.raw import Raw
 
 _CUSTOMERS = """
 insert into customer as c (
@@ -15,15 +16,17 @@ insert into customer as c (
 select s.tenant_id, s.counted, any_value(s.code_hash), sum(s.sign * s.orders), sum(s.sign * s.net),
     min(s.sold_at) filter (where s.orders = 1 and s.sign = 1),
     max(s.sold_at) filter (where s.orders = 1 and s.sign = 1),
-    max((s.sold_at at time zone t.timezone)::date) filter (where s.orders = 1 and s.sign = 1)
+    (max(s.sold_at) filter (where s.orders = 1 and s.sign = 1) at time zone any_value(t.timezone))::date
 from stage s join tenant t using (tenant_id)
 where s.counted is not null group by 1, 2 order by 1, 2
 on conflict (tenant_id, customer_code) do update set
     frequency = c.frequency + excluded.frequency, monetary = c.monetary + excluded.monetary,
     first_order_at = least(c.first_order_at, excluded.first_order_at),
     last_order_at = greatest(c.last_order_at, excluded.last_order_at),
-    last_order_day = greatest(c.last_order_day, excluded.last_order_day)
-returning tenant_id, customer_code, frequency, monetary, last_order_day, r, f, m, segment
+    last_order_day = case when excluded.last_order_at < c.last_order_at or excluded.last_order_at is null
+        then c.last_order_day else excluded.last_order_day end
+returning new.tenant_id, new.customer_code, old.frequency as was_frequency, old.monetary as was_monetary,
+    old.last_order_day as was_day, new.frequency, new.monetary, new.last_order_day, new.r, new.f, new.m, new.segment
 """
 # A counting order has a net amount above 0. The index leads to the first and the last one; those that were cancelled
 # or fully returned are stepped over.
@@ -74,8 +77,8 @@ on conflict (tenant_id, product_key) do update set
 """  # noqa: S608
 _DAYS = """
 insert into day as d (tenant_id, day, orders, units, revenue)
-select s.tenant_id, (s.sold_at at time zone t.timezone)::date, sum(s.sign * s.orders), sum(s.sign * s.units),
-    sum(s.sign * s.net)
+select s.tenant_id, coalesce(s.day, (s.sold_at at time zone t.timezone)::date), sum(s.sign * s.orders),
+    sum(s.sign * s.units), sum(s.sign * s.net)
 from stage s join tenant t using (tenant_id)
 where s.sold_at is not null group by 1, 2 order by 1, 2
 on conflict (tenant_id, day) do update set
@@ -84,8 +87,9 @@ on conflict (tenant_id, day) do update set
 """
 
 
-async def add_customers(raw: Raw, lowered: Iterable[CustomerKey]) -> Rows:
-    """Adds to the customers; answers the new rows (key, frequency, monetary, last_order_day, r, f, m, segment).
+async def add_customers(raw: Raw, lowered: Iterable[CustomerKey]) -> Sequence[Mapping[str, Any]]:
+    """Adds to the customers; answers the new rows (key, frequency, monetary, last_order_day, r, f, m, segment), with
+    the first three also as they were (`was_frequency`, `was_monetary`, `was_day`; null for a new customer).
 
     Args:
         lowered: those that lost something; their first and last order come from the ledger again, once their rows
@@ -96,8 +100,8 @@ async def add_customers(raw: Raw, lowered: Iterable[CustomerKey]) -> Rows:
     if not pairs:
         return rows
     again = await raw.fetch(_LOOK_UP, [p[0] for p in pairs], [p[1] for p in pairs])
-    newer = {(row["tenant_id"], row["customer_code"]): row for row in again}
-    return [newer[key] if (key := (row["tenant_id"], row["customer_code"])) in newer else row for row in rows]
+    newer = {(row["tenant_id"], row["customer_code"]): dict(row) for row in again}
+    return [{**row, **newer.get((row["tenant_id"], row["customer_code"]), {})} for row in rows]
 
 
 async def add_the_rest(raw: Raw) -> None:

@@ -1,15 +1,16 @@
 """A batch, from decoded items to rows, in the caller's one transaction."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.rfm_worker.domain.facts import (
+    AliasChange,
     Cancellation,
     CustomerChange,
     Erasure,
@@ -22,19 +23,20 @@ from services.rfm_worker.domain.facts import (
 from services.rfm_worker.domain.scores import Standing, standing
 from services.rfm_worker.repository import people, products
 from services.rfm_worker.repository.aggregates import add_customers, add_the_rest
-from services.rfm_worker.repository.erasures import Buyers, erase, load_buyers
+from services.rfm_worker.repository.aliases import Aliases, change_aliases, load_aliases
+from services.rfm_worker.repository.changes import Change, changes_of, request_scores
+from services.rfm_worker.repository.erasures import Buyers, Pseudonyms, erase, load_buyers
 from services.rfm_worker.repository.ledger import insert_new
 from services.rfm_worker.repository.locks import lock_returns, lock_tenants
 from services.rfm_worker.repository.orders import Hashes, sales_of_returns
 from services.rfm_worker.repository.people import CustomerKey
 from services.rfm_worker.repository.queue import queue_changes
-from services.rfm_worker.repository.raw import Raw, Rows
+from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.repository.rows import SaleKey, place_row, sale_row
-from services.rfm_worker.repository.scoring import request_scores, score_now
 from services.rfm_worker.repository.segments import Move, write_moves
 from services.rfm_worker.repository.settle import Cause, Settled, settle
 from services.rfm_worker.repository.stage import copy_rows, drop_rows, open_stage
-from services.rfm_worker.repository.tenants import Tenant, change_tenants, load_tenants
+from services.rfm_worker.repository.tenants import ERASED, Tenant, change_tenants, load_tenants
 from shared.db.engine import driver_connection
 from shared.events.erasure import customer_hash
 from shared.messaging import faults
@@ -57,6 +59,7 @@ class Batch:
     customers: list[CustomerChange] = field(default_factory=list)
     erasures: list[Erasure] = field(default_factory=list)
     products: list[ProductChange] = field(default_factory=list)
+    aliases: list[AliasChange] = field(default_factory=list)
 
     @classmethod
     def of(cls, items: Iterable[Item]) -> "Batch":
@@ -78,6 +81,8 @@ class Batch:
                     batch.erasures.append(item)
                 case ProductChange():
                     batch.products.append(item)
+                case AliasChange():
+                    batch.aliases.append(item)
         return batch
 
     def named_sales(self) -> set[SaleKey]:
@@ -94,7 +99,12 @@ def _earliest(kept: dict[Key, F], key: Key, fact: F) -> None:
 class BatchWriter:
     """Applies batches. It keeps nothing between them but hashes."""
 
-    def __init__(self, erasure_secret: str) -> None:
+    def __init__(self, erasure_secret: str, pseudonyms: Pseudonyms | None = None) -> None:
+        """Args:
+        erasure_secret: key of the hashes by which erasures name people.
+        pseudonyms: names of erasures that are known already; none outside of a rebuild.
+        """
+        self._pseudonyms = pseudonyms or Pseudonyms()
         self._hashes: Hashes = lru_cache(REMEMBERED_HASHES)(lambda key: customer_hash(erasure_secret, *key))
 
     async def apply(self, connection: AsyncConnection, items: Sequence[Item], now: datetime) -> set[UUID]:
@@ -113,23 +123,28 @@ class BatchWriter:
         await open_stage(raw)
         tenants = await self._open(raw, items)
         batch = Batch.of(item for item in items if not tenants[item.tenant_id].erased)
-        rescored = await change_tenants(raw, batch.tenants, tenants)
+        resettled = await change_tenants(raw, batch.tenants, tenants)
         _refuse_currencies(items, tenants)
         if any(tenants[change.tenant_id].erased for change in batch.tenants):
             batch = Batch.of(item for item in items if not tenants[item.tenant_id].erased)
-        touched = await _Application(connection, raw, batch, tenants, self._hashes).run(now)
-        for tenant_id in sorted(rescored):
-            await score_now(connection, tenants[tenant_id], "settings", now)
+        application = _Application(connection, raw, batch, tenants, hashes=self._hashes, pseudonyms=self._pseudonyms)
+        touched = await application.run(now) | {tenant for tenant in resettled if not tenants[tenant].erased}
         if touched:
-            await request_scores(raw, sorted(touched))
+            await request_scores(raw, touched, application.changes)
         return touched
 
     async def _open(self, raw: Raw, items: Sequence[Item]) -> dict[UUID, Tenant]:
         """Locks and loads the tenants of a batch: alone, where the batch rewrites what others may be adding to."""
         named = {item.tenant_id for item in items}
-        alone = {item.tenant_id for item in items if isinstance(item, TenantChange | Erasure)}
-        await lock_tenants(raw, named, alone)
+        alone = {item.tenant_id for item in items if isinstance(item, TenantChange | AliasChange)}
+        unscored = {item.tenant_id for item in items if _rewrites(item)}
+        await lock_tenants(raw, named, alone, unscored)
         return await load_tenants(raw, named)
+
+
+def _rewrites(item: Item) -> bool:
+    """Whether it takes away what the scorer may be working on."""
+    return isinstance(item, Erasure) or (isinstance(item, TenantChange) and item.body.status == ERASED)
 
 
 def _refuse_currencies(items: Sequence[Item], tenants: dict[UUID, Tenant]) -> None:
@@ -147,34 +162,49 @@ class _Application:
     """The steps of one batch, in the order of their locks."""
 
     def __init__(
-        self, connection: AsyncConnection, raw: Raw, batch: Batch, tenants: dict[UUID, Tenant], hashes: Hashes
+        self,
+        connection: AsyncConnection,
+        raw: Raw,
+        batch: Batch,
+        tenants: dict[UUID, Tenant],
+        *,
+        hashes: Hashes,
+        pseudonyms: Pseudonyms,
     ) -> None:
         self.connection, self.raw, self.batch = connection, raw, batch
-        self.tenants, self.hashes = tenants, hashes
+        self.tenants, self.hashes, self.pseudonyms = tenants, hashes, pseudonyms
         self.causes: dict[CustomerKey, Cause] = {}
+        self.aliases = Aliases({})
+        self.changes: list[Change] = []
 
     async def run(self, now: datetime) -> set[UUID]:
         """Applies the batch; answers the tenants that it changed."""
         batch, raw = self.batch, self.raw
+        await change_aliases(raw, batch.aliases)
         rebuilt: list[str] = []
-        changed: set[CustomerKey] = set()
+        touched: set[CustomerKey] = set()
         if batch.erasures:
-            rebuilt, changed = await erase(raw, batch.erasures, self.hashes)
-            self.causes = dict.fromkeys(changed, ("erasure", None))
+            erased = await erase(raw, batch.erasures, self.hashes, self.pseudonyms)
+            rebuilt, self.changes, touched = erased.rows, erased.changes, erased.returning
+            self.causes = dict.fromkeys(erased.returning, ("erasure", None))
         buyers = await self._buyers()
+        self.aliases = await load_aliases(raw, ((sale.tenant_id, sale.body.products) for sale in batch.sales.values()))
         settled = await self._facts(buyers, rebuilt)
-        changed |= await people.identify(raw, people.fold(batch.customers, buyers.erased_at), self.hashes)
+        touched |= await people.identify(raw, people.fold(batch.customers, buyers.erased_at), self.hashes)
         if batch.sales or batch.returns or batch.cancellations or rebuilt:
             rows = await add_customers(raw, settled.lowered)
+            changes = changes_of(rows)
+            self.changes += changes
             removed = await people.remove_unnamed(raw, settled.abandoned)
             moved = await products.describe(raw, batch.products)
             await add_the_rest(raw)
-            rows = [row for row in rows if (row["tenant_id"], row["customer_code"]) not in removed]
-            changed = (changed - removed) | {(row["tenant_id"], row["customer_code"]) for row in rows}
-            await self._score(rows, now)
+            touched = (touched - removed) | ({(row["tenant_id"], row["customer_code"]) for row in rows} - removed)
+            # Whose values are what they were keeps the scores that the scorer gave: it would not come back to them.
+            changed = {change.customer for change in changes} - removed
+            await self._score([row for row in rows if (row["tenant_id"], row["customer_code"]) in changed], now)
         else:
             moved = await products.describe(raw, batch.products)
-        await queue_changes(raw, changed, moved)
+        await queue_changes(raw, touched, moved)
         facts: list[Sale | Return | Cancellation | Erasure] = [*batch.sales.values(), *batch.returns.values()]
         facts += [*batch.cancellations.values(), *batch.erasures]
         return {fact.tenant_id for fact in facts}
@@ -185,7 +215,7 @@ class _Application:
         for sale in batch.sales.values():
             if sale.body.customer_code is not None:
                 named.add((sale.tenant_id, sale.body.customer_code))
-        return await load_buyers(self.raw, named, self.hashes)
+        return await load_buyers(self.raw, named, self.hashes, self.pseudonyms)
 
     async def _facts(self, buyers: Buyers, rebuilt: list[str]) -> Settled:
         """Stages and inserts the sales, settles what the ledger knew already."""
@@ -206,7 +236,7 @@ class _Application:
             raw, named | {(sale.tenant_id, sale.body.sale_id) for sale in again}, sales=again,
             returns=batch.returns.values(), cancellations=batch.cancellations.values(),
             buyer_of=lambda sale: buyers.of(sale.tenant_id, sale.body.customer_code, sale.body.sold_at),
-            hashes=self.hashes,
+            mapped_of=lambda sale: self.aliases.of(sale.tenant_id, sale.body.products), hashes=self.hashes,
         )  # fmt: skip
         await copy_rows(raw, rebuilt + settled.rows)
         self.causes |= settled.causes
@@ -219,13 +249,13 @@ class _Application:
             buyer = buyers.of(sale.tenant_id, body.customer_code, body.sold_at)
             if buyer.counted is not None:
                 self.causes[sale.tenant_id, buyer.counted] = ("sale", body.sale_id)
-            rows.append(sale_row(n, sale, buyer))
+            rows.append(sale_row(n, sale, buyer, self.aliases.of(sale.tenant_id, body.products)))
         places = sorted(named - self.batch.sales.keys())
         rows += [place_row(n, key) for n, key in enumerate(places, len(rows))]
         await copy_rows(self.raw, rows)
         faults.reach("after_stage")
 
-    async def _score(self, rows: Rows, now: datetime) -> None:
+    async def _score(self, rows: Iterable[Mapping[str, Any]], now: datetime) -> None:
         """Scores the customers whose values changed against the cut-offs that are known now."""
         moves = []
         for row in rows:

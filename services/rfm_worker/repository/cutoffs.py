@@ -1,62 +1,74 @@
-"""Cut-offs of a tenant: one statement finds the order statistics, `domain.cutoffs` interpolates them exactly."""
+"""A tenant's cut-offs: found from the marks, stored, and whose scores they change."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
-from services.rfm_worker.domain.cutoffs import QUINTILES, TERCILES, Cutoffs, fixed_bounds, quantiles
+from services.rfm_worker.domain.cutoffs import Cutoffs, fixed_bounds
+from services.rfm_worker.domain.marks import BASKET, DAY, FREQUENCY, KEYS, MONETARY, bounds_of
+from services.rfm_worker.domain.moving import Envelope
+from services.rfm_worker.repository.marks import (
+    LostMarkError,
+    Standings,
+    count_all,
+    grown,
+    shifted_marks,
+    step,
+)
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.repository.tenants import Tenant
 
-# percentile_disc answers the value of rank ceil(p x n): with p in the middle of a rank, no rounding can miss it.
-_STATISTICS = """
-with v as materialized (
-    select greatest(0, $2::date - last_order_day)::numeric as recency, frequency::numeric as frequency, monetary,
-        rfm.average_basket(monetary, frequency) as basket
-    from customer where tenant_id = $1 and frequency > 0
-),
-n as (select count(*)::int as n from v),
-place as (
-    select array_agg((low.rank + 0.5) / n.n order by k, low.step)::float8[] as fifths from n, generate_series(1, 4) k,
-        lateral (values (0, (n.n - 1) * k / 5), (1, least((n.n - 1) * k / 5 + 1, n.n - 1))) as low(step, rank)
-    where n.n > 0
-),
-third as (
-    select array_agg((low.rank + 0.5) / n.n order by k, low.step)::float8[] as thirds from n, generate_series(1, 2) k,
-        lateral (values (0, (n.n - 1) * k / 3), (1, least((n.n - 1) * k / 3 + 1, n.n - 1))) as low(step, rank)
-    where n.n > 0
-)
-select (select n from n) as n,
-    percentile_disc((select fifths from place)) within group (order by recency) as recency,
-    percentile_disc((select fifths from place)) within group (order by frequency) as frequency,
-    percentile_disc((select fifths from place)) within group (order by monetary) as monetary,
-    percentile_disc((select thirds from third)) within group (order by basket) as basket
-from v
-"""
 # By the database, like every sale's day: its time zone rules may be of another year than Python's.
 _TODAY = "select ($1::timestamptz at time zone $2)::date"
 _NEWEST_DAY = "select max(day) from day where tenant_id = $1 and orders > 0"
 _STORE = """
 insert into cutoffs (
-    tenant_id, method, reference_date, customers, recency_days, frequency, monetary, average_basket, computed_at
-) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    tenant_id, method, reference_date, customers, recency_days, frequency, monetary, average_basket, computed_at,
+    moving_low, moving_high
+) values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 on conflict (tenant_id) do update set method = excluded.method, reference_date = excluded.reference_date,
     customers = excluded.customers, recency_days = excluded.recency_days, frequency = excluded.frequency,
-    monetary = excluded.monetary, average_basket = excluded.average_basket, computed_at = excluded.computed_at
+    monetary = excluded.monetary, average_basket = excluded.average_basket, computed_at = excluded.computed_at,
+    moving_low = excluded.moving_low, moving_high = excluded.moving_high
 """
-_CHANGED = """
-select customer_code from (
-    select c.customer_code, c.r, c.f, c.m, s.*
-    from customer c left join lateral (select
-        5 - (select count(*) from unnest($3::numeric[]) q where q < greatest(0, $2::date - c.last_order_day)) as r_now,
-        1 + (select count(*) from unnest($4::numeric[]) q where q < c.frequency) as f_now,
-        1 + (select count(*) from unnest($5::numeric[]) q where q < c.monetary) as m_now
-    ) s on c.frequency > 0
-    where c.tenant_id = $1
-) x
-where (r, f, m) is distinct from (r_now, f_now, m_now) order by customer_code
+_SETTLED = "update cutoffs set moving_low = null, moving_high = null where tenant_id = $1 and moving_low is not null"
+_MOVING = "select moving_low, moving_high from cutoffs where tenant_id = $1 and moving_low is not null"
+# Whose stored scores are not those of the new bounds, among all or among those who are named or may be met.
+_SCORED = """
+select c.customer_code from {source} left join lateral (select
+    5 - (select count(*) from unnest($3::numeric[]) q where q < greatest(0, $2::date - c.last_order_day)) as r,
+    1 + (select count(*) from unnest($4::numeric[]) q where q < c.frequency) as f,
+    1 + (select count(*) from unnest($5::numeric[]) q where q < c.monetary) as m
+) s on c.frequency > 0
+where c.tenant_id = $1 and (c.r, c.f, c.m) is distinct from (s.r, s.f, s.m) order by c.customer_code
 """
+_ALL = _SCORED.format(source="customer c")
+_SOME = f"""
+with met as (
+    select unnest(codes) as customer_code from score_request where tenant_id = $1
+    union
+    select c.customer_code from unnest($6::date[], $7::date[]) as way(low, high), customer c
+    where c.tenant_id = $1 and c.last_order_day >= low and c.last_order_day < high
+    union
+    select c.customer_code from unnest($8::int[], $9::int[]) as way(low, high), customer c
+    where c.tenant_id = $1 and c.frequency > low and c.frequency <= high
+    union
+    select c.customer_code from unnest($10::numeric[], $11::numeric[]) as way(low, high), customer c
+    where c.tenant_id = $1 and c.monetary > low and c.monetary <= high
+)
+{_SCORED.format(source="met join customer c using (customer_code)")}
+"""  # noqa: S608 - statements of our own
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """New cut-offs, the marks that they rest on, and the way of the bounds (None: everybody must be looked at)."""
+
+    cutoffs: Cutoffs
+    standings: Standings
+    envelope: Envelope | None
 
 
 async def reference_date(raw: Raw, tenant: Tenant, now: datetime) -> date:
@@ -70,34 +82,72 @@ async def reference_date(raw: Raw, tenant: Tenant, now: datetime) -> date:
     return date.fromisoformat(tenant.reference)
 
 
-async def find_cutoffs(raw: Raw, tenant: Tenant, now: datetime) -> Cutoffs:
-    """The exact cut-offs of what this statement's snapshot sees; empty without a customer who has ordered."""
-    on = await reference_date(raw, tenant, now)
-    row = (await raw.fetch(_STATISTICS, tenant.tenant_id, on))[0]
-    count = row["n"]
+async def find_cutoffs(raw: Raw, tenant: Tenant, now: datetime) -> Found:
+    """The exact cut-offs of what this transaction's snapshot sees, at the cost of what changed since the last run."""
+    standings, known = await _standings(raw, tenant)
+    cutoffs = _cutoffs(tenant, await reference_date(raw, tenant, now), standings)
+    if not known or tenant.cutoffs is None or not tenant.cutoffs.known or not cutoffs.known:
+        return Found(cutoffs, standings, None)
+    places = [tenant.cutoffs.thresholds(), cutoffs.thresholds()]
+    for row in await raw.fetch(_MOVING, tenant.tenant_id):
+        places += [row["moving_low"], row["moving_high"]]
+    return Found(cutoffs, standings, Envelope.around(*places))
+
+
+async def _standings(raw: Raw, tenant: Tenant) -> tuple[Standings, bool]:
+    """The marks at their wanted ranks, and whether they could be stepped there from where they were."""
+    marks = await shifted_marks(raw, tenant.tenant_id)
+    if tenant.cutoffs is not None and len(marks) == len(KEYS):
+        count = await grown(raw, tenant.tenant_id, tenant.cutoffs.customers)
+        try:
+            return await step(raw, tenant.tenant_id, count, marks), True
+        except LostMarkError:
+            pass
+    count = await count_all(raw, tenant.tenant_id)
+    return await step(raw, tenant.tenant_id, count, {}), False
+
+
+def _cutoffs(tenant: Tenant, on: date, standings: Standings) -> Cutoffs:
+    count = standings.count
     if count == 0:
         return Cutoffs(tenant.method, on, 0)
+
+    def bounds(axis: str) -> list[Decimal]:
+        return bounds_of(axis, count, [standings.neighbours[key] for key in KEYS if key[0] == axis], on)
+
     if tenant.method == "fixed" and tenant.bounds is not None:
         axes = fixed_bounds(tenant.bounds)
     else:
-        axes = {
-            "recency_days": quantiles(count, QUINTILES, row["recency"]),
-            "frequency": quantiles(count, QUINTILES, row["frequency"]),
-            "monetary": quantiles(count, QUINTILES, row["monetary"]),
-        }
-    return Cutoffs(tenant.method, on, count, **axes, average_basket=quantiles(count, TERCILES, row["basket"]))
+        axes = {"recency_days": bounds(DAY), "frequency": bounds(FREQUENCY), "monetary": bounds(MONETARY)}
+    return Cutoffs(tenant.method, on, count, **axes, average_basket=bounds(BASKET))
 
 
-async def store_cutoffs(raw: Raw, tenant_id: UUID, found: Cutoffs, now: datetime) -> None:
-    """Makes these the tenant's cut-offs."""
+async def store_cutoffs(raw: Raw, tenant_id: UUID, found: Found, now: datetime) -> None:
+    """Makes these the tenant's cut-offs, on their way until `settle_cutoffs`."""
+    cutoffs, way = found.cutoffs, found.envelope
     await raw.execute(
-        _STORE, tenant_id, found.method, found.reference_date, found.customers, found.recency_days, found.frequency,
-        found.monetary, found.average_basket, now,
+        _STORE, tenant_id, cutoffs.method, cutoffs.reference_date, cutoffs.customers, cutoffs.recency_days,
+        cutoffs.frequency, cutoffs.monetary, cutoffs.average_basket, now, way and way.low, way and way.high,
     )  # fmt: skip
 
 
-async def customers_to_move(raw: Raw, tenant_id: UUID, cutoffs: Cutoffs) -> Sequence[str]:
-    """Codes, sorted, of the customers whose stored scores are not those of these cut-offs."""
-    axes: list[Sequence[Decimal]] = [cutoffs.recency_days, cutoffs.frequency, cutoffs.monetary]
-    rows = await raw.fetch(_CHANGED, tenant_id, cutoffs.reference_date, *axes)
+async def settle_cutoffs(raw: Raw, tenant_id: UUID) -> None:
+    """Everybody is scored against the cut-offs: their way counts no longer."""
+    await raw.execute(_SETTLED, tenant_id)
+
+
+async def customers_to_move(raw: Raw, tenant_id: UUID, found: Found, *, all_of_them: bool) -> Sequence[str]:
+    """Codes, sorted, of the customers whose stored scores are not those of these cut-offs.
+
+    Args:
+        all_of_them: look at everybody, not only at those who changed or whose value a bound passed.
+    """
+    cutoffs, way = found.cutoffs, found.envelope
+    bounds = cutoffs.reference_date, cutoffs.recency_days, cutoffs.frequency, cutoffs.monetary
+    if all_of_them or way is None:
+        rows = await raw.fetch(_ALL, tenant_id, *bounds)
+    else:
+        ranges = way.days(), way.orders(), way.amounts()
+        columns = [[pair[side] for pair in pairs] for pairs in ranges for side in (0, 1)]
+        rows = await raw.fetch(_SOME, tenant_id, *bounds, *columns)
     return [row["customer_code"] for row in rows]

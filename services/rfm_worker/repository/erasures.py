@@ -6,10 +6,13 @@ taken back in, and what the code does after the erasure belongs to a new custome
 
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
 from services.rfm_worker.domain.facts import Erasure
+from services.rfm_worker.repository.changes import Change, changes_of
+from services.rfm_worker.repository.marks import forget_mark
 from services.rfm_worker.repository.orders import Hashes, orders_of_customer
 from services.rfm_worker.repository.people import CustomerKey, clear, remove_unnamed
 from services.rfm_worker.repository.raw import Raw
@@ -52,6 +55,7 @@ _FORGET = (
     where tenant_id = $1 and customer_codes @> array[$2]
     """,
     "delete from segment_change where tenant_id = $1 and customer_code = $2",
+    "delete from lifetime_value where tenant_id = $1 and customer_code = $2",
 )
 _IDENTITY_OF_THE_ERASED = """
 select created_at <= $3 from customer where tenant_id = $1 and customer_code = $2 and master_version is not null
@@ -60,20 +64,51 @@ _START_ANEW = """
 update customer set frequency = 0, monetary = 0, first_order_at = null, last_order_at = null,
     last_order_day = null, r = null, f = null, m = null, segment = 'prospect', segment_since = now()
 where tenant_id = $1 and customer_code = $2
+returning new.tenant_id, new.customer_code, old.frequency as was_frequency, old.monetary as was_monetary,
+    old.last_order_day as was_day, new.frequency, new.monetary, new.last_order_day
 """
+
+
+class Pseudonyms:
+    """Names for the erased: random ones, but those that a rebuild knows stay as they are."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[UUID, bytes, datetime], str] = {}
+        self._names: set[CustomerKey] = set()
+
+    def know(self, tenant_id: UUID, code_hash: bytes, erased_at: datetime, pseudonym: str) -> None:
+        """Keeps the name of an erasure, and lets sales that bear it already keep it."""
+        self._known[tenant_id, code_hash, erased_at] = pseudonym
+        self._names.add((tenant_id, pseudonym))
+
+    def of(self, erasure: Erasure) -> str:
+        """The name under which the sales of this erasure stand."""
+        known = self._known.get((erasure.tenant_id, erasure.code_hash, erasure.erased_at))
+        return known or f"erased-{secrets.token_hex(16)}"
+
+    def __contains__(self, customer: CustomerKey) -> bool:
+        return customer in self._names
 
 
 class Buyers:
     """Who a sale belongs to, with the erasures of this batch's customers considered."""
 
-    def __init__(self, erasures: Mapping[tuple[UUID, bytes], Sequence[tuple[datetime, str]]], hashes: Hashes) -> None:
+    def __init__(
+        self,
+        erasures: Mapping[tuple[UUID, bytes], Sequence[tuple[datetime, str]]],
+        hashes: Hashes,
+        pseudonyms: Pseudonyms,
+    ) -> None:
         self._erasures = erasures
         self._hashes = hashes
+        self._pseudonyms = pseudonyms
 
     def of(self, tenant_id: UUID, code: str | None, sold_at: datetime) -> Buyer:
         """The buyer: where the code was erased later than the sale, the pseudonym of the first such erasure."""
         if code is None:
             return NOBODY
+        if (tenant_id, code) in self._pseudonyms:
+            return Buyer(code, None, None)
         code_hash = self._hashes((tenant_id, code))
         if self._erasures:
             for erased_at, pseudonym in self._erasures.get((tenant_id, code_hash), ()):
@@ -87,27 +122,36 @@ class Buyers:
         return found[-1][0] if found else None
 
 
-async def load_buyers(raw: Raw, customers: Iterable[CustomerKey], hashes: Hashes) -> Buyers:
+async def load_buyers(raw: Raw, customers: Iterable[CustomerKey], hashes: Hashes, pseudonyms: Pseudonyms) -> Buyers:
     """Loads the erasures that concern these codes."""
     wanted = {(key[0], hashes(key)) for key in customers}
     rows = await raw.fetch(_LOAD, [k[0] for k in wanted], [k[1] for k in wanted]) if wanted else []
     erasures: dict[tuple[UUID, bytes], list[tuple[datetime, str]]] = {}
     for row in rows:
         erasures.setdefault((row["tenant_id"], row["code_hash"]), []).append((row["erased_at"], row["pseudonym"]))
-    return Buyers(erasures, hashes)
+    return Buyers(erasures, hashes, pseudonyms)
 
 
-async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes) -> tuple[list[str], set[CustomerKey]]:
-    """Applies erasures; their tenants must be locked alone.
+@dataclass(frozen=True, slots=True)
+class Erased:
+    """What erasures leave to the rest of their batch."""
 
-    Returns:
-        Rows for the stage that build up the values of those who bought again since, and the customers that remain.
-    """
+    rows: list[str]
+    """For the stage: they build up the values of those who bought again since."""
+    returning: set[CustomerKey]
+    """Whose code was erased."""
+    changes: list[Change]
+    """What the erased people's values were."""
+
+
+async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes, pseudonyms: Pseudonyms) -> Erased:
+    """Applies erasures; their tenants and the scorers of these must be locked alone."""
     rows: list[str] = []
     returning: set[CustomerKey] = set()
+    changes: list[Change] = []
     for erasure in sorted(erasures, key=lambda e: e.erased_at):
         parameters = erasure.tenant_id, erasure.code_hash, erasure.erased_at
-        pseudonym = await raw.fetchval(_REMEMBER, *parameters, f"erased-{secrets.token_hex(16)}")
+        pseudonym = await raw.fetchval(_REMEMBER, *parameters, pseudonyms.of(erasure))
         if pseudonym is None:
             continue
         person = (await raw.fetch(_PERSON, *parameters))[0]
@@ -115,28 +159,32 @@ async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes) -> tuple[
         await raw.execute(_RENAME, erasure.tenant_id, names, pseudonym, erasure.erased_at)
         if person["code"] is not None:
             key = (erasure.tenant_id, person["code"])
-            if key not in await _forget(raw, key, erasure.erased_at):
+            forgotten, gone = await _forget(raw, key, erasure.erased_at)
+            changes += forgotten
+            if not gone:
                 returning.add(key)
     for tenant_id, code in sorted(returning):
         for order in await orders_of_customer(raw, tenant_id, code, hashes):
             assert order.sold_at is not None  # noqa: S101 - a sale that names a customer is recorded
             given = order.contribution()
             # Product and day have this order already: one row takes it off them, the other puts it on again.
-            rows.append(delta_row(-1, order.key, order.sold_at, NOBODY, given))
-            rows.append(delta_row(1, order.key, order.sold_at, order.buyer, given))
-    return rows, returning
+            rows.append(delta_row(-1, order.key, order.sold_at, NOBODY, given, day=order.day))
+            rows.append(delta_row(1, order.key, order.sold_at, order.buyer, given, day=order.day))
+    return Erased(rows, returning, changes)
 
 
-async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> set[CustomerKey]:
+async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> tuple[list[Change], bool]:
     """Takes everything of the erased person away; what remains is the start of a new customer.
 
     Returns:
-        The customer, when nothing remains.
+        What the values were, and whether nothing remains.
     """
     for statement in _FORGET:
         await raw.execute(statement, *key)
     await raw.execute("delete from outbox where key = $1", f"{key[0]}:{key[1]}")
-    await raw.execute(_START_ANEW, *key)
+    await forget_mark(raw, *key)
+    changes = changes_of(await raw.fetch(_START_ANEW, *key))
     if await raw.fetchval(_IDENTITY_OF_THE_ERASED, *key, erased_at):
         await clear(raw, [key])
-    return await remove_unnamed(raw, [key])
+    removed = await remove_unnamed(raw, [key])
+    return changes, key in removed

@@ -12,12 +12,12 @@ _INSERT = """
 with added as (
     insert into sale (
         tenant_id, sale_id, recorded, customer_code, sold_at, day, channel, currency, gross, net, event_time,
-        event_id, product_keys, labels, quantities, unit_prices, discounts, amounts, metadata
+        event_id, product_keys, effective_keys, labels, quantities, unit_prices, discounts, amounts, metadata
     )
     select s.tenant_id, s.sale_id, s.recorded, s.customer_code, s.sold_at,
         (s.sold_at at time zone t.timezone)::date, s.channel,
         s.currency, s.net, s.net, s.event_time, s.event_id, s.product_keys,
-        s.labels, s.quantities, s.unit_prices, s.discounts, s.amounts, s.metadata
+        s.effective_keys, s.labels, s.quantities, s.unit_prices, s.discounts, s.amounts, s.metadata
     from stage s join tenant t using (tenant_id)
     order by s.tenant_id, s.sale_id
     on conflict (tenant_id, sale_id) do update set sale_id = excluded.sale_id where false

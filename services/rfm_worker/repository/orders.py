@@ -1,9 +1,9 @@
 """Single orders with all that was said about them: loaded, changed in memory, written back as a difference."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -14,8 +14,8 @@ from services.rfm_worker.repository.rows import NOBODY, Buyer, SaleKey
 
 _KEYS = "unnest($1::uuid[], $2::text[]) as k(tenant_id, sale_id)"
 _SALES = f"""
-select s.tenant_id, s.sale_id, s.recorded, s.customer_code, s.sold_at, s.event_time, s.event_id, s.product_keys,
-    s.quantities, s.amounts, e.pseudonym is not null as erased
+select s.tenant_id, s.sale_id, s.recorded, s.customer_code, s.sold_at, s.day, s.event_time, s.event_id, s.product_keys,
+    s.effective_keys, s.quantities, s.amounts, e.pseudonym is not null as erased
 from {_KEYS} join sale s using (tenant_id, sale_id)
 left join erasure e on e.tenant_id = s.tenant_id and e.pseudonym = s.customer_code
 """  # noqa: S608
@@ -32,7 +32,7 @@ _REPLACE_SALE = """
 update sale s set recorded = true, customer_code = $3, sold_at = $4,
     day = ($4::timestamptz at time zone t.timezone)::date, channel = $5, currency = $6, gross = $7, event_time = $8,
     event_id = $9, product_keys = $10, labels = $11, quantities = $12, unit_prices = $13, discounts = $14,
-    amounts = $15, metadata = $16::text::jsonb
+    amounts = $15, metadata = $16::text::jsonb, effective_keys = $17
 from tenant t where s.tenant_id = $1 and s.sale_id = $2 and t.tenant_id = s.tenant_id
 """
 _STORE_RETURN = """
@@ -63,18 +63,26 @@ class Order:
     """Of its sale; None while that has not come."""
     buyer: Buyer = NOBODY
     sold_at: datetime | None = None
+    day: date | None = None
+    """Local date under which the ledger sums it; None while this batch has yet to date it."""
     lines: Lines | None = None
+    mapped: Mapping[str, str] = field(default_factory=dict)
+    """Keys of its lines that stand for other products."""
     returns: dict[str, tuple[Accepted, Lines]] = field(default_factory=dict)
     cancelled: Accepted | None = None
 
     def contribution(self) -> Contribution:
         """What it adds to every sum."""
-        return contribution(self.lines, (lines for _, lines in self.returns.values()), self.cancelled is not None)
+        returned = (lines for _, lines in self.returns.values())
+        return contribution(self.lines, returned, self.cancelled is not None, self.mapped)
 
-    def filled(self, sale: Sale, buyer: Buyer) -> "Order":
-        """The order with this sale in it."""
+    def filled(self, sale: Sale, buyer: Buyer, mapped: Mapping[str, str]) -> "Order":
+        """The order with this sale in it, some keys of which stand for other products."""
         body = sale.body
-        return replace(self, accepted=sale.accepted, buyer=buyer, sold_at=body.sold_at, lines=body.lines())
+        return replace(
+            self, accepted=sale.accepted, buyer=buyer, sold_at=body.sold_at, day=None, lines=body.lines(),
+            mapped=mapped,
+        )  # fmt: skip
 
 
 async def load_orders(raw: Raw, keys: Collection[SaleKey], hashes: Hashes) -> dict[SaleKey, Order]:
@@ -98,11 +106,22 @@ async def load_orders(raw: Raw, keys: Collection[SaleKey], hashes: Hashes) -> di
             counted = None if r["erased"] else code
             order = replace(
                 order, accepted=(r["event_time"], r["event_id"]), sold_at=r["sold_at"],
+                day=r["day"],
                 buyer=Buyer(code, counted, hashes((key[0], counted)) if counted is not None else None),
                 lines=Lines(r["product_keys"], r["quantities"], r["amounts"]),
+                mapped=_mapped(r["product_keys"], r["effective_keys"]),
             )  # fmt: skip
         found[key] = order
     return found
+
+
+def _mapped(sent: Sequence[str], effective: Sequence[str] | None) -> dict[str, str]:
+    return {} if effective is None else {a: b for a, b in zip(sent, effective, strict=True) if a != b}
+
+
+def effective_keys(sent: Sequence[str], mapped: Mapping[str, str]) -> list[str] | None:
+    """The products that the keys of a sale stand for, as the ledger keeps them: None where all are themselves."""
+    return [mapped.get(key, key) for key in sent] if mapped else None
 
 
 async def orders_of_customer(raw: Raw, tenant_id: UUID, code: str, hashes: Hashes) -> list[Order]:
@@ -118,18 +137,19 @@ async def sales_of_returns(raw: Raw, ids: Iterable[tuple[UUID, str]]) -> set[Sal
     return {(row["tenant_id"], row["sale_id"]) for row in rows}
 
 
-async def replace_sales(raw: Raw, sales: Sequence[tuple[Sale, Buyer]]) -> None:
+async def replace_sales(raw: Raw, sales: Sequence[tuple[Sale, Buyer, Mapping[str, str]]]) -> None:
     """Writes these sales over what the ledger has under their ids, but for `net`, which `store_nets` writes."""
-    await raw.executemany(_REPLACE_SALE, [_ledger_row(sale, buyer) for sale, buyer in sales])
+    await raw.executemany(_REPLACE_SALE, [_ledger_row(*sold) for sold in sales])
 
 
-def _ledger_row(sale: Sale, buyer: Buyer) -> tuple[object, ...]:
+def _ledger_row(sale: Sale, buyer: Buyer, mapped: Mapping[str, str]) -> tuple[object, ...]:
     b = sale.body
     lines = b.lines()
     return (
         sale.tenant_id, b.sale_id, buyer.code, b.sold_at, b.channel, b.currency, sum(lines.amounts), *sale.accepted,
         b.products, b.labels, lines.quantities, [Decimal(x) for x in b.unit_prices],
         [Decimal(x) for x in b.discounts], lines.amounts, json.dumps(b.metadata) if b.metadata else None,
+        effective_keys(b.products, mapped),
     )  # fmt: skip
 
 

@@ -16,6 +16,18 @@ MOST_ROWS = 50
 """Rows taken at once: under load a customer stands in many of them and is refreshed once."""
 
 _APPEND = "insert into customer_queue (tenant_id, customer_codes, product_keys) values ($1, $2, $3)"
+_APPEND_ALL = """
+insert into customer_queue (tenant_id, customer_codes, product_keys)
+select tenant_id, array_agg(customer_code), '{}' from (
+    select tenant_id, customer_code, row_number() over (partition by tenant_id order by customer_code) / 1000 as part
+    from customer where $1::uuid is null or tenant_id = $1
+) c group by tenant_id, part
+"""
+_FORGET_STRANGERS = tuple(
+    f"delete from {table} x where ($1::uuid is null or x.tenant_id = $1) and not exists ("  # noqa: S608
+    "select from customer c where c.tenant_id = x.tenant_id and c.customer_code = x.customer_code)"
+    for table in ("customer_search", "rhythm")
+)
 _WAITING = "select distinct tenant_id from customer_queue order by 1"
 _TAKE = """
 select id, customer_codes, product_keys from customer_queue where tenant_id = $1 order by id limit $2
@@ -34,9 +46,15 @@ class Taken:
     codes: Sequence[str]
 
 
-async def queue_rhythm(raw: Raw, tenant_id: UUID, codes: Collection[str]) -> None:
+async def queue_customers(raw: Raw, tenant_id: UUID, codes: Collection[str]) -> None:
     """Asks for these customers to be looked at again, in the transaction that changed them."""
     await raw.execute(_APPEND, tenant_id, sorted(codes), [])
+
+
+async def queue_everybody(raw: Raw, tenant_id: UUID | None) -> None:
+    """Queues all customers, of one tenant or of all, and forgets what is derived of customers that do not exist."""
+    for statement in (*_FORGET_STRANGERS, _APPEND_ALL):
+        await raw.execute(statement, tenant_id)
 
 
 async def queue_changes(raw: Raw, customers: Iterable[CustomerKey], moved: Iterable[ProductKey]) -> None:

@@ -1,7 +1,8 @@
 """Rows of the stage: a new sale, a place kept for one that has not come, an order before and after a change."""
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from decimal import Decimal
 from uuid import UUID
 
@@ -36,24 +37,30 @@ class Buyer:
 
 
 NOBODY = Buyer(None, None, None)
-_NO_SALE = "\t".join([NULL] * 12)
-_NO_VALUES = "\t".join(["0", "0", "0", *[NULL] * 5])
+_NO_SALE = "\t".join([NULL] * 13)
+_NO_VALUES = "\t".join(["0", "0", "0", *[NULL] * 6])
 
 
-def sale_row(n: int, sale: Sale, buyer: Buyer) -> str:
-    """A sale as if it were new: its ledger row and its whole contribution."""
+def sale_row(n: int, sale: Sale, buyer: Buyer, mapped: Mapping[str, str]) -> str:
+    """A sale as if it were new: its ledger row and its whole contribution.
+
+    Args:
+        n: its number on the stage.
+        mapped: keys of its lines that stand for other products.
+    """
     body = sale.body
     net, units = sum(map(Decimal, body.amounts), ZERO), sum(map(Decimal, body.quantities), ZERO)
     spend_weight, units_weight = weights(body.sold_at)
-    distinct = len(set(body.products)) == len(body.products)
-    parts = (NULL, NULL, NULL) if distinct else _merged(body.lines())
+    products = [mapped.get(key, key) for key in body.products] if mapped else body.products
+    plain = not mapped and len(set(products)) == len(products)
+    parts = (NULL, NULL, NULL) if plain else _merged(replace(body.lines(), products=products))
     return "\t".join((
         str(n), "1", str(sale.tenant_id), text(body.sale_id), "t", text(buyer.code), text(buyer.counted),
         binary(buyer.code_hash), body.sold_at.isoformat(), text(body.channel), text(body.currency),
         sale.accepted[0].isoformat(), text(sale.accepted[1]), texts(body.products),
-        texts_or_nulls(body.labels), numbers(body.quantities), numbers(body.unit_prices), numbers(body.discounts),
-        numbers(body.amounts), document(body.metadata), "1" if net > 0 else "0", str(units), str(net),
-        str(spend_weight), str(units_weight), *parts,
+        texts(products) if mapped else NULL, texts_or_nulls(body.labels), numbers(body.quantities),
+        numbers(body.unit_prices), numbers(body.discounts), numbers(body.amounts), document(body.metadata),
+        "1" if net > 0 else "0", str(units), str(net), str(spend_weight), str(units_weight), *parts, NULL,
     )) + "\n"  # fmt: skip
 
 
@@ -68,13 +75,20 @@ def place_row(n: int, key: SaleKey) -> str:
     return f"{head}\t{_NO_SALE}\t{_NO_VALUES}\n"
 
 
-def delta_row(sign: int, key: SaleKey, sold_at: datetime, buyer: Buyer, given: Contribution) -> str:
-    """The contribution of an order, added (sign 1) or taken away (sign -1). It has no number: it is no ledger row."""
+def delta_row(
+    sign: int, key: SaleKey, sold_at: datetime, buyer: Buyer, given: Contribution, *, day: date | None
+) -> str:
+    """The contribution of an order, added (sign 1) or taken away (sign -1). It has no number: it is no ledger row.
+
+    Args:
+        day: under which the ledger sums the order; None for a sale that is dated in this batch.
+    """
     spend_weight, units_weight = weights(sold_at)
     parts = given.parts
     return "\t".join((
         NULL, str(sign), str(key[0]), text(key[1]), "t", text(buyer.code), text(buyer.counted),
-        binary(buyer.code_hash), moment(sold_at), *[NULL] * 11, "1" if given.counts else "0", str(given.units),
+        binary(buyer.code_hash), moment(sold_at), *[NULL] * 12, "1" if given.counts else "0", str(given.units),
         str(given.net), str(spend_weight), str(units_weight), texts(list(parts)),
         numbers(str(part.units) for part in parts.values()), numbers(str(part.amount) for part in parts.values()),
+        NULL if day is None else day.isoformat(),
     )) + "\n"  # fmt: skip

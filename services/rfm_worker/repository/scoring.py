@@ -1,6 +1,7 @@
-"""One scoring run of a tenant in two steps that may stand in one transaction or in many: cut-offs, then customers."""
+"""One scoring run of a tenant: new cut-offs in one step, then the customers whom they move, part by part."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -8,8 +9,18 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.rfm_worker.domain.cutoffs import Cutoffs
 from services.rfm_worker.domain.scores import Standing, standing
-from services.rfm_worker.repository.cutoffs import customers_to_move, find_cutoffs, store_cutoffs
+from services.rfm_worker.repository.changes import request_scores
+from services.rfm_worker.repository.cutoffs import customers_to_move, find_cutoffs, settle_cutoffs, store_cutoffs
+from services.rfm_worker.repository.marks import store_marks
 from services.rfm_worker.repository.raw import Raw
+from services.rfm_worker.repository.recompute import (
+    SCORES,
+    Recompute,
+    advance,
+    finish_recompute,
+    load_recompute,
+    request_recompute,
+)
 from services.rfm_worker.repository.segments import Move, write_moves
 from services.rfm_worker.repository.tenants import Tenant
 from shared.db.engine import driver_connection
@@ -22,64 +33,96 @@ select customer_code, frequency, monetary, last_order_day, r, f, m, segment from
 where tenant_id = $1 and customer_code = any($2::text[]) order by customer_code for update
 """
 _REQUESTS = "select id from score_request where tenant_id = $1 order by id"
+_FOLD = "update score_request set folded = true where tenant_id = $1 and not folded"
 _DONE = "delete from score_request where tenant_id = $1 and id = any($2::bigint[])"
-_REQUEST = "insert into score_request (tenant_id) select t from unnest($1::uuid[]) t order by t returning id"
 _DUE = """
 select t.tenant_id from tenant t join cutoffs c using (tenant_id)
 where t.status <> 'erased' and t.reference_date = 'now'
     and c.reference_date <> ($1::timestamptz at time zone t.timezone)::date
 union
 select distinct tenant_id from score_request
+union
+select tenant_id from recompute
 """
 
 
-async def request_scores(raw: Raw, tenants: Sequence[UUID]) -> list[int]:
-    """Asks the scorer for fresh cut-offs of these tenants; answers the requests."""
-    return [row["id"] for row in await raw.fetch(_REQUEST, list(tenants))]
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What is left to do once the cut-offs stand: whom to move and why, and what to close afterwards."""
+
+    tenant_id: UUID
+    cutoffs: Cutoffs
+    cause: str
+    parts: Sequence[Sequence[str]]
+    requests: Sequence[int]
+    recompute: Recompute | None
 
 
 async def tenants_due(raw: Raw, now: datetime) -> list[UUID]:
-    """Tenants with open requests, and those whose midnight has passed."""
+    """Tenants with open requests or recomputations, and those whose midnight has passed."""
     return [row["tenant_id"] for row in await raw.fetch(_DUE, now)]
 
 
-async def open_requests(raw: Raw, tenant_id: UUID) -> list[int]:
-    """Requests whose changes every later statement sees. Read them before looking for cut-offs."""
+async def begin_run(raw: Raw, tenant: Tenant, now: datetime) -> Run:
+    """Finds and stores the tenant's cut-offs, in a transaction of one snapshot.
+
+    What the batches asked for is folded into the marks here and stays open until `finish_run`: a run that dies leaves
+    to the next one which customers it was to move.
+    """
+    requests = await _open_requests(raw, tenant.tenant_id)
+    recompute = await load_recompute(raw, tenant.tenant_id)
+    found = await find_cutoffs(raw, tenant, now)
+    everybody = recompute is not None or found.envelope is None
+    await store_cutoffs(raw, tenant.tenant_id, found, now)
+    await store_marks(raw, tenant.tenant_id, found.standings.marks)
+    codes = await customers_to_move(raw, tenant.tenant_id, found, all_of_them=everybody)
+    await raw.execute(_FOLD, tenant.tenant_id)
+    if codes and everybody:
+        recompute = await _begin_recompute(raw, tenant.tenant_id, recompute, len(codes))
+    # Without a request nobody's values changed: only the date moved on.
+    cause = "settings" if recompute and recompute.cause == "settings" else "cutoff_shift" if requests else "time"
+    if codes and not requests:
+        # Nobody asked for this run: it must still be due if it dies half way.
+        await request_scores(raw, [tenant.tenant_id])
+        requests = await _open_requests(raw, tenant.tenant_id)
+    return Run(tenant.tenant_id, found.cutoffs, cause, chunks(codes), requests, recompute)
+
+
+async def _open_requests(raw: Raw, tenant_id: UUID) -> list[int]:
     return [row["id"] for row in await raw.fetch(_REQUESTS, tenant_id)]
 
 
-async def close_requests(raw: Raw, tenant_id: UUID, ids: Sequence[int]) -> None:
-    """Removes requests that a run has served."""
-    await raw.execute(_DONE, tenant_id, ids)
+async def _begin_recompute(raw: Raw, tenant_id: UUID, recompute: Recompute | None, total: int) -> Recompute | None:
+    if recompute is None:
+        await request_recompute(raw, tenant_id, "repair", SCORES)
+    await advance(raw, tenant_id, SCORES, total=total)
+    return await load_recompute(raw, tenant_id)
 
 
-async def move_cutoffs(raw: Raw, tenant: Tenant, now: datetime) -> tuple[Cutoffs, Sequence[str]]:
-    """Finds and stores the tenant's cut-offs; answers them and the customers whose scores they change."""
-    cutoffs = await find_cutoffs(raw, tenant, now)
-    await store_cutoffs(raw, tenant.tenant_id, cutoffs, now)
-    return cutoffs, await customers_to_move(raw, tenant.tenant_id, cutoffs)
-
-
-async def move_customers(
-    connection: AsyncConnection, tenant_id: UUID, codes: Sequence[str], cutoffs: Cutoffs, *, cause: str, now: datetime
-) -> int:
+async def move_part(connection: AsyncConnection, run: Run, part: Sequence[str], now: datetime) -> int:
     """Scores these customers by their values at this moment; answers how many changed their segment."""
     raw = await driver_connection(connection)
     moves = []
-    for row in await raw.fetch(_LOCK, tenant_id, list(codes)):
+    for row in await raw.fetch(_LOCK, run.tenant_id, list(part)):
         was = Standing(row["r"], row["f"], row["m"], row["segment"])
-        now_at = standing(row["frequency"], row["monetary"], row["last_order_day"], cutoffs)
+        now_at = standing(row["frequency"], row["monetary"], row["last_order_day"], run.cutoffs)
         if now_at is not None:
-            moves.append(Move((tenant_id, row["customer_code"]), was, now_at))
-    return await write_moves(connection, moves, lambda _: (cause, None), now)
+            moves.append(Move((run.tenant_id, row["customer_code"]), was, now_at))
+    return await write_moves(connection, moves, lambda _: (run.cause, None), now)
 
 
-async def score_now(connection: AsyncConnection, tenant: Tenant, cause: str, now: datetime) -> None:
-    """A whole run inside the caller's transaction, which must have the tenant and its scorer to itself."""
-    raw = await driver_connection(connection)
-    cutoffs, codes = await move_cutoffs(raw, tenant, now)
-    for chunk in chunks(codes):
-        await move_customers(connection, tenant.tenant_id, chunk, cutoffs, cause=cause, now=now)
+async def tell_progress(raw: Raw, run: Run, done: int) -> None:
+    """Writes down how many customers a recomputation has moved."""
+    if run.recompute is not None:
+        await advance(raw, run.tenant_id, SCORES, done=done, total=run.recompute.total)
+
+
+async def finish_run(raw: Raw, run: Run) -> None:
+    """Closes what the run has served: everybody is scored against its cut-offs."""
+    await raw.execute(_DONE, run.tenant_id, run.requests)
+    await settle_cutoffs(raw, run.tenant_id)
+    if run.recompute is not None:
+        await finish_recompute(raw, run.tenant_id, run.recompute.requested_at)
 
 
 def chunks(codes: Sequence[str]) -> list[Sequence[str]]:

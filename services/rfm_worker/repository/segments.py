@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.rfm_worker.domain.scores import PROSPECT, Standing
 from services.rfm_worker.repository.people import CustomerKey
 from services.rfm_worker.repository.raw import Raw
-from services.rfm_worker.tables import SCHEMA
 from shared.db.engine import driver_connection
 from shared.events.catalogue import CUSTOMER_SEGMENTS
 from shared.events.envelope import Envelope
@@ -106,7 +105,7 @@ async def _tell(
         [e.segment for _, e in events], [e.rfm_code for _, e in events], now, [e.cause for _, e in events],
         [e.cause_id for _, e in events],
     )  # fmt: skip
-    await insert_outbox(connection, SCHEMA, [_message(tenant_id, event) for tenant_id, event in events])
+    await insert_outbox(connection, None, [_message(tenant_id, event) for tenant_id, event in events])
     for move in moves:
         metrics.SEGMENT_CHANGES.labels(move.now.segment).inc()
 

@@ -41,18 +41,18 @@ class Settlement:
     def __init__(self, before: Mapping[SaleKey, Order]) -> None:
         self.before = before
         self.after = dict(before)
-        self.sales: list[tuple[Sale, Buyer]] = []
+        self.sales: list[tuple[Sale, Buyer, Mapping[str, str]]] = []
         self.returns: list[Return] = []
         self.cancellations: list[Cancellation] = []
         self.causes: dict[SaleKey, Cause] = {}
 
-    def sell(self, sale: Sale, buyer: Buyer) -> None:
+    def sell(self, sale: Sale, buyer: Buyer, mapped: Mapping[str, str]) -> None:
         """Of two sales with one id, the one accepted first stands."""
         key = (sale.tenant_id, sale.body.sale_id)
         order = self.after[key]
         if order.accepted is None or sale.accepted < order.accepted:
-            self.after[key] = order.filled(sale, buyer)
-            self.sales.append((sale, buyer))
+            self.after[key] = order.filled(sale, buyer, mapped)
+            self.sales.append((sale, buyer, mapped))
             self.causes.setdefault(key, ("sale", sale.body.sale_id))
 
     def take_back(self, back: Return) -> None:
@@ -96,7 +96,7 @@ def _difference(result: Settled, old: Order, new: Order, cause: Cause) -> None:
     for sign, order, given in ((-1, old, was), (1, new, now)):
         if order.sold_at is None:
             continue
-        result.rows.append(delta_row(sign, order.key, order.sold_at, order.buyer, given))
+        result.rows.append(delta_row(sign, order.key, order.sold_at, order.buyer, given, day=order.day))
         if order.buyer.counted is not None:
             customer = (order.key[0], order.buyer.counted)
             result.causes[customer] = cause
@@ -114,6 +114,7 @@ async def settle(
     returns: Iterable[Return],
     cancellations: Iterable[Cancellation],
     buyer_of: Callable[[Sale], Buyer],
+    mapped_of: Callable[[Sale], Mapping[str, str]],
     hashes: Hashes,
 ) -> Settled:
     """Loads the orders (locked by the caller), lets the events change them, writes the ledger.
@@ -122,12 +123,13 @@ async def settle(
         keys: every order that an event names, and those that a replaced return named before.
         sales: those that the ledger had already, or had kept a place for.
         buyer_of: who a sale belongs to, erasures considered.
+        mapped_of: keys of a sale that stand for other products.
     """
     if not keys:
         return Settled()
     work = Settlement(await load_orders(raw, keys, hashes))
     for sale in sales:
-        work.sell(sale, buyer_of(sale))
+        work.sell(sale, buyer_of(sale), mapped_of(sale))
     for back in returns:
         work.take_back(back)
     for cancellation in cancellations:

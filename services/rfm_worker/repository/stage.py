@@ -11,9 +11,9 @@ from services.rfm_worker.repository.raw import Raw
 
 COLUMNS = (
     "n", "sign", "tenant_id", "sale_id", "recorded", "customer_code", "counted", "code_hash", "sold_at", "channel",
-    "currency", "event_time", "event_id", "product_keys", "labels", "quantities", "unit_prices", "discounts",
-    "amounts", "metadata", "orders", "units", "net", "spend_weight", "units_weight", "part_keys", "part_units",
-    "part_amounts",
+    "currency", "event_time", "event_id", "product_keys", "effective_keys", "labels", "quantities", "unit_prices",
+    "discounts", "amounts", "metadata", "orders", "units", "net", "spend_weight", "units_weight", "part_keys",
+    "part_units", "part_amounts", "day",
 )  # fmt: skip
 
 _CREATE = """
@@ -21,10 +21,12 @@ create temp table if not exists stage (
     n int, sign smallint, tenant_id uuid, sale_id text collate "C", recorded boolean,
     customer_code text collate "C", counted text collate "C", code_hash bytea,
     sold_at timestamptz, channel text, currency text, event_time timestamptz, event_id text,
-    product_keys text[] collate "C", labels text[], quantities numeric(18,3)[], unit_prices numeric(18,4)[],
+    product_keys text[] collate "C", effective_keys text[] collate "C", labels text[],
+    quantities numeric(18,3)[], unit_prices numeric(18,4)[],
     discounts numeric(18,4)[], amounts numeric(18,4)[], metadata jsonb,
     orders int, units numeric, net numeric(18,4), spend_weight numeric, units_weight numeric,
-    part_keys text[] collate "C", part_units numeric[], part_amounts numeric[]
+    part_keys text[] collate "C", part_units numeric[], part_amounts numeric[],
+    day date
 ) on commit delete rows
 """
 

@@ -8,6 +8,7 @@ from uuid import UUID
 from services.rfm_worker.domain.cutoffs import Cutoffs
 from services.rfm_worker.domain.facts import TenantChange
 from services.rfm_worker.repository.raw import Raw
+from services.rfm_worker.repository.recompute import DAYS, SCORES, request_recompute
 
 ERASED = "erased"
 _ENSURE = """
@@ -24,38 +25,11 @@ update tenant set status = $2, timezone = $3, currency = $4, reference_date = $5
     rfm_bounds = $7::text::jsonb, active_days = $8, version = $9
 where tenant_id = $1
 """
-_DATED_SALES = """
-update sale set day = (sold_at at time zone $2)::date
-where tenant_id = $1 and recorded and day is distinct from (sold_at at time zone $2)::date
-"""
-_DATED_CUSTOMERS = """
-update customer set last_order_day = (last_order_at at time zone $2)::date
-where tenant_id = $1 and last_order_at is not null
-    and last_order_day is distinct from (last_order_at at time zone $2)::date
-"""
-_DATED_DAYS = """
-with sold as (
-    select s.sale_id, s.day, s.net, l.product_key, sum(l.quantity) as units
-    from sale s
-    left join lateral unnest(s.product_keys, s.quantities) as l(product_key, quantity) on not s.cancelled
-    where s.tenant_id = $1 and s.recorded group by s.sale_id, s.day, s.net, l.product_key
-),
-back as (
-    select r.sale_id, l.product_key, sum(l.quantity) as units
-    from sale_return r, unnest(r.product_keys, r.quantities) as l(product_key, quantity)
-    where r.tenant_id = $1 group by 1, 2
-),
-sale as (
-    select sold.day, sold.net, sum(greatest(0, sold.units - coalesce(back.units, 0))) as units
-    from sold left join back using (sale_id, product_key) group by sold.sale_id, sold.day, sold.net
-)
-insert into day (tenant_id, day, orders, units, revenue)
-select $1, day, count(*) filter (where net > 0), coalesce(sum(units), 0), sum(net) from sale group by day
-"""
 _OWNED = (
     "sale", "sale_return", "sale_cancellation", "customer", "customer_product", "product", "day", "cutoffs",
-    "score_request", "segment_change", "erasure", "period", "product_period", "customer_queue", "customer_search",
-    "rhythm",
+    "quantile_mark", "score_request", "recompute", "segment_change", "erasure", "job_run", "lifetime_model",
+    "lifetime_value", "product_alias", "alias_move",
+    "period", "product_period", "customer_queue", "customer_search", "rhythm",
 )  # fmt: skip
 
 
@@ -81,15 +55,16 @@ class Tenant:
 
 async def load_tenants(raw: Raw, wanted: Collection[UUID]) -> dict[UUID, Tenant]:
     """The tenants; one whose event has not arrived is inserted with the defaults."""
-    found = await _load(raw, wanted)
+    found = await find_tenants(raw, wanted)
     missing = sorted(set(wanted) - found.keys())
     if missing:
         await raw.execute(_ENSURE, missing)
-        found |= await _load(raw, missing)
+        found |= await find_tenants(raw, missing)
     return found
 
 
-async def _load(raw: Raw, wanted: Iterable[UUID]) -> dict[UUID, Tenant]:
+async def find_tenants(raw: Raw, wanted: Iterable[UUID]) -> dict[UUID, Tenant]:
+    """Those of the tenants that the worker knows."""
     rows = await raw.fetch(_LOAD, list(wanted))
     return {
         r["tenant_id"]: Tenant(
@@ -106,27 +81,34 @@ async def _load(raw: Raw, wanted: Iterable[UUID]) -> dict[UUID, Tenant]:
 async def change_tenants(raw: Raw, changes: Sequence[TenantChange], known: dict[UUID, Tenant]) -> set[UUID]:
     """Takes over newer settings; the tenants must be locked alone.
 
+    What stored values depend on is asked to be recomputed in the background; until then the old ones can be read.
+
     Returns:
-        Tenants whose customers must be scored anew.
+        Tenants that are to be recomputed.
     """
-    scored_anew = set()
+    recomputed = set()
     for change in changes:
         before = known[change.tenant_id]
         if before.erased or change.body.version <= before.version:
             continue  # an erased tenant stays erased, whatever else the same batch says of it
         await _store(raw, change)
-        after = (await _load(raw, [change.tenant_id]))[change.tenant_id]
+        after = (await find_tenants(raw, [change.tenant_id]))[change.tenant_id]
         known[change.tenant_id] = after
         if after.erased:
             await _forget(raw, change.tenant_id)
             continue
         if after.timezone != before.timezone:
-            await _date_anew(raw, after)
-        if (after.timezone, after.reference, after.method, after.bounds) != (
-            before.timezone, before.reference, before.method, before.bounds
-        ):  # fmt: skip
-            scored_anew.add(change.tenant_id)
-    return scored_anew
+            await request_recompute(raw, change.tenant_id, "settings", DAYS)
+        elif _scored_by(after) != _scored_by(before):
+            await request_recompute(raw, change.tenant_id, "settings", SCORES)
+        else:
+            continue
+        recomputed.add(change.tenant_id)
+    return recomputed
+
+
+def _scored_by(tenant: Tenant) -> tuple[object, ...]:
+    return tenant.reference, tenant.method, tenant.bounds
 
 
 async def _store(raw: Raw, change: TenantChange) -> None:
@@ -137,14 +119,6 @@ async def _store(raw: Raw, change: TenantChange) -> None:
         str(settings.reference_date), settings.rfm.method, bounds.model_dump_json() if bounds else None,
         settings.active_days, change.body.version,
     )  # fmt: skip
-
-
-async def _date_anew(raw: Raw, tenant: Tenant) -> None:
-    """Every local date of the tenant, from the ledger."""
-    await raw.execute(_DATED_SALES, tenant.tenant_id, tenant.timezone)
-    await raw.execute(_DATED_CUSTOMERS, tenant.tenant_id, tenant.timezone)
-    await raw.execute("delete from day where tenant_id = $1", tenant.tenant_id)
-    await raw.execute(_DATED_DAYS, tenant.tenant_id)
 
 
 async def _forget(raw: Raw, tenant_id: UUID) -> None:

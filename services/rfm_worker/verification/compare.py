@@ -1,7 +1,8 @@
 """Differences between two frames, in words."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import polars as pl
 
@@ -37,6 +38,11 @@ class Report:
             if n < MOST_LISTED:
                 self.differences.append(line)
 
+    def add_rows(self, bad: pl.DataFrame, sentence: Callable[[Mapping[str, Any]], str]) -> None:
+        """Notes one difference per row; the first rows are listed."""
+        self.found += bad.height
+        self.differences += map(sentence, bad.head(MOST_LISTED).iter_rows(named=True))
+
     def lines(self) -> list[str]:
         """The report for people."""
         rows = ", ".join(f"{rows} {table}" for table, rows in sorted(self.compared.items()))
@@ -52,30 +58,43 @@ def without_zeros(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(pl.any_horizontal(pl.col(name) != 0 for name in sums))
 
 
-def differences(
-    table: str, keys: Sequence[str], actual: pl.DataFrame, expected: pl.DataFrame, columns: Sequence[str]
-) -> Iterable[str]:
-    """One sentence per row and column that differs, or that stands on one side only.
+def compare(
+    report: Report,
+    table: str,
+    keys: Sequence[str],
+    *,
+    stored: pl.DataFrame,
+    computed: pl.DataFrame,
+    columns: Sequence[str],
+) -> None:
+    """Notes every row that stands on one side only, and every column that differs.
 
     Decimals and integers must be equal, `weight` to `RELATIVE`.
+
+    Args:
+        table: what rows are called, with their tenant: "day 0192f0c1-...".
     """
-    left = actual.select(*keys, *columns).with_columns(pl.lit(True).alias("stored"))
-    right = expected.select(*keys, *columns).with_columns(pl.lit(True).alias("computed"))
+    left = stored.select(*keys, *columns).with_columns(pl.lit(True).alias("is_stored"))
+    right = computed.select(*keys, *columns).with_columns(pl.lit(True).alias("is_computed"))
     both = left.join(right, on=list(keys), how="full", coalesce=True, suffix="_computed")
-    wrong = [_differs(column).alias(f"{column}_wrong") for column in columns]
-    one_sided = pl.col("stored").is_null() | pl.col("computed").is_null()
-    both = both.with_columns(one_sided.alias("one_sided"), *wrong)
-    bad = both.filter(pl.any_horizontal("one_sided", *(f"{column}_wrong" for column in columns))).sort(keys)
-    for row in bad.iter_rows(named=True):
-        name = f"{table} {'/'.join(str(row[key]) for key in keys)}"
-        if row["stored"] is None:
-            yield f"{name}: missing"
-        elif row["computed"] is None:
-            yield f"{name}: should not exist"
-        else:
-            for column in columns:
-                if row[f"{column}_wrong"]:
-                    yield f"{name}: {column} is {row[column]}, should be {row[f'{column}_computed']}"
+
+    def named(row: Mapping[str, Any]) -> str:
+        return f"{table}/{'/'.join(str(row[key]) for key in keys)}"
+
+    missing, extra = pl.col("is_stored").is_null(), pl.col("is_computed").is_null()
+    report.add_rows(_first(both, missing, keys), lambda row: f"{named(row)}: missing")
+    report.add_rows(_first(both, extra, keys), lambda row: f"{named(row)}: should not exist")
+    for column in columns:
+
+        def differs(row: Mapping[str, Any], column: str = column) -> str:
+            return f"{named(row)}: {column} is {row[column]}, should be {row[f'{column}_computed']}"
+
+        report.add_rows(_first(both, ~missing & ~extra & _differs(column), keys), differs)
+
+
+def _first(both: pl.DataFrame, wrong: pl.Expr, keys: Sequence[str]) -> pl.DataFrame:
+    bad = both.filter(wrong)
+    return bad.sort(keys) if bad.height else bad
 
 
 def _differs(column: str) -> pl.Expr:

@@ -1,106 +1,130 @@
-"""The ledger and the worker's tables as Polars frames, read in one snapshot through COPY."""
+"""The ledger and the worker's tables of one tenant as Polars frames."""
 
-import io
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import polars as pl
 
-from services.rfm_worker.repository.raw import Raw
+from services.rfm_worker.verification.snapshot import Snapshot, Types
 
 MONEY, UNITS = pl.Decimal(38, 4), pl.Decimal(38, 3)
-_TIME = pl.Datetime("us", "UTC")
-_QUERIES: Mapping[str, tuple[str, dict[str, pl.DataType | type[pl.DataType]]]] = {
+TIME = pl.Datetime("us", "UTC")
+_BETWEEN = "\x1f"
+"""Stands between the product keys of a sale: codes are printable, so it is in none of them."""
+_PIECES = {
+    "mine": "tenant_id = $1 and ($2::text[] is null or customer_code = any($2))",
+    "of_mine": "s.tenant_id = $1 and ($2::text[] is null or s.customer_code = any($2))",
+    "us": "* 1000000)::int8",
+    "epoch": "date '1970-01-01'",
+}
+"""What several queries share; $1 is the tenant, $2 the customers that are wanted or null for all."""
+
+_QUERIES: Mapping[str, tuple[str, Types]] = {
     "sale": (
-        "select tenant_id, sale_id, customer_code, to_char(sold_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') "
-        "as sold_at, day, gross, net, cancelled::int as cancelled, returned::int as returned from sale {where} "
-        "and recorded",
-        {"sold_at": _TIME, "day": pl.Date, "gross": MONEY, "net": MONEY},
-    ),
-    "line": (
-        "select s.tenant_id, s.sale_id, l.n, l.product_key, l.quantity, l.unit_price, l.amount from sale s, "
-        "unnest(s.product_keys, s.quantities, s.unit_prices, s.amounts) with ordinality "
-        "as l(product_key, quantity, unit_price, amount, n) {where_s} and s.recorded",
-        {"n": pl.Int64, "quantity": UNITS, "unit_price": MONEY, "amount": MONEY},
+        "select sale_id, customer_code, (extract(epoch from sold_at) {us} as sold_at, day - {epoch} as day, gross, "
+        "net, cancelled::int as cancelled, returned::int as returned, "
+        "array_to_string(coalesce(effective_keys, product_keys), E'\\x1f') as product_key, "
+        "array_to_string(quantities, ' ') as quantity, array_to_string(unit_prices, ' ') as unit_price, "
+        "array_to_string(amounts, ' ') as line_amount from sale where {mine} and recorded",
+        {
+            "sold_at": pl.Int64, "day": pl.Int32, "gross": MONEY, "net": MONEY, "cancelled": pl.Int64,
+            "returned": pl.Int64,
+        },
     ),
     "back": (
-        "select s.tenant_id, s.sale_id, l.product_key, l.quantity, l.amount from sale_return s, "
-        "unnest(s.product_keys, s.quantities, s.amounts) as l(product_key, quantity, amount) {where_s}",
+        "select r.sale_id, rfm.effective_key(l.product_key, s.product_keys, s.effective_keys) as product_key, "
+        "l.quantity, l.amount from sale_return r join sale s using (tenant_id, "
+        "sale_id), unnest(r.product_keys, r.quantities, r.amounts) as l(product_key, quantity, amount) "
+        "where {of_mine}",
         {"quantity": UNITS, "amount": MONEY},
     ),
-    "cancellation": ("select tenant_id, sale_id from sale_cancellation {where}", {}),
-    "pseudonym": ("select tenant_id, pseudonym as customer_code from erasure {where}", {}),
+    "cancellation": (
+        "select c.sale_id from sale_cancellation c join sale s using (tenant_id, sale_id) where {of_mine}", {},
+    ),
+    "pseudonym": (
+        "select pseudonym as customer_code from erasure where tenant_id = $1 and ($2::text[] is null or true)", {},
+    ),
     "customer": (
-        "select tenant_id, customer_code, master_version, frequency, monetary, "
-        "to_char(first_order_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') as first_order_at, "
-        "to_char(last_order_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US') as last_order_at, "
-        "last_order_day, r, f, m, segment from customer {where}",
+        "select customer_code, master_version, frequency, monetary, (extract(epoch from first_order_at) {us} as "
+        "first_order_at, (extract(epoch from last_order_at) {us} as last_order_at, last_order_day - {epoch} as "
+        "last_order_day, r, f, m, segment from customer where {mine}",
         {
-            "master_version": pl.Int64, "frequency": pl.Int64, "monetary": MONEY, "first_order_at": _TIME,
-            "last_order_at": _TIME, "last_order_day": pl.Date, "r": pl.Int64, "f": pl.Int64, "m": pl.Int64,
+            "master_version": pl.Int64, "frequency": pl.Int64, "monetary": MONEY, "first_order_at": pl.Int64,
+            "last_order_at": pl.Int64, "last_order_day": pl.Int32, "r": pl.Int64, "f": pl.Int64, "m": pl.Int64,
         },
     ),
     "customer_product": (
-        "select tenant_id, customer_code, product_key, orders, units, amount, spend_weight::float8 as weight, "
-        "(spend_weight = 0)::int as weightless from customer_product {where}",
+        "select customer_code, product_key, orders, units, amount, spend_weight as weight from customer_product "
+        "where {mine}",
         {"orders": pl.Int64, "units": UNITS, "amount": MONEY, "weight": pl.Float64},
     ),
     "product": (
-        "select tenant_id, product_key, master_version, family, orders, units, revenue as amount, "
-        "units_weight::float8 as weight from product {where}",
-        {
-            "master_version": pl.Int64, "orders": pl.Int64, "units": UNITS, "amount": MONEY, "weight": pl.Float64,
-        },
+        "select product_key, family, orders, units, revenue as amount, units_weight as weight from product "
+        "where tenant_id = $1 and ($2::text[] is null or product_key in (select product_key from customer_product "
+        "where {mine}))",
+        {"orders": pl.Int64, "units": UNITS, "amount": MONEY, "weight": pl.Float64},
     ),
     "day": (
-        "select tenant_id, day, orders, units, revenue as amount from day {where}",
-        {"day": pl.Date, "orders": pl.Int64, "units": UNITS, "amount": MONEY},
+        "select day - {epoch} as day, orders, units, revenue as amount from day "
+        "where tenant_id = $1 and $2::text[] is null",
+        {"day": pl.Int32, "orders": pl.Int64, "units": UNITS, "amount": MONEY},
     ),
     "history": (
-        "select distinct on (tenant_id, customer_code) tenant_id, customer_code, segment as last_segment "
-        "from segment_change {where} order by tenant_id, customer_code, id desc",
+        "select distinct on (customer_code) customer_code, segment as last_segment from segment_change "
+        "where {mine} order by customer_code, id desc",
         {},
     ),
 }  # fmt: skip
+_MOMENTS, _DAYS = ("sold_at", "first_order_at", "last_order_at"), ("day", "last_order_day")
 
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """One frame per table; tenant ids are text, money has 4 decimals, units 3, times are UTC."""
+    """One frame per table of a tenant; money has 4 decimals, units 3, times are UTC."""
 
-    frames: Mapping[str, pl.DataFrame]
-
-    def __getitem__(self, name: str) -> pl.DataFrame:
-        return self.frames[name]
-
-    def of(self, tenant_id: UUID) -> "Tables":
-        """The tables of one tenant."""
-        mine = pl.col("tenant_id") == str(tenant_id)
-        return Tables({name: frame.filter(mine) for name, frame in self.frames.items()})
-
-
-async def load_tables(raw: Raw, tenant_id: UUID | None) -> Tables:
-    """Reads every table, of one tenant or of all."""
-    return Tables({name: await _read(raw, name, tenant_id) for name in _QUERIES})
-
-
-async def _read(raw: Raw, name: str, tenant_id: UUID | None) -> pl.DataFrame:
-    query, types = _QUERIES[name]
-    where = {
-        key: f"where {alias}tenant_id = '{tenant_id}'" if tenant_id else "where true"
-        for key, alias in (("where", ""), ("where_s", "s."))
-    }
-    buffer = io.BytesIO()
-    await raw.copy_from_query(query.format(**where), output=buffer, format="csv", header=True)
-    buffer.seek(0)
-    frame = pl.read_csv(buffer, infer_schema=False)
-    return frame.with_columns(_typed(column, type_) for column, type_ in types.items())
+    sale: pl.DataFrame
+    """With its place `i` among the sales."""
+    line: pl.DataFrame
+    """Of the sale at `i`, in the order of the sale: product_key, quantity, unit_price, amount."""
+    back: pl.DataFrame
+    cancellation: pl.DataFrame
+    pseudonym: pl.DataFrame
+    customer: pl.DataFrame
+    customer_product: pl.DataFrame
+    product: pl.DataFrame
+    day: pl.DataFrame
+    history: pl.DataFrame
+    """The segment of each customer's last change."""
 
 
-def _typed(column: str, type_: pl.DataType | type[pl.DataType]) -> pl.Expr:
-    if type_ == _TIME:
-        return pl.col(column).str.to_datetime("%Y-%m-%dT%H:%M:%S%.6f", time_unit="us", time_zone="UTC")
-    if type_ == pl.Date:
-        return pl.col(column).str.to_date("%Y-%m-%d")
-    return pl.col(column).cast(type_)
+async def load_tables(seen: Snapshot, tenant_id: UUID, codes: Sequence[str] | None) -> Tables:
+    """Reads what is stored of a tenant.
+
+    Args:
+        codes: only what concerns these customers (then without days, and with the products that they bought); None
+            for everything.
+    """
+    wanted = list(codes) if codes is not None else None
+    read = [seen.frame(query.format(**_PIECES), types, tenant_id, wanted) for query, types in _QUERIES.values()]
+    frames = dict(zip(_QUERIES, map(_timed, await asyncio.gather(*read)), strict=True))
+    sale = frames.pop("sale").with_row_index("i")
+    packed = ["product_key", "quantity", "unit_price", "line_amount"]
+    return Tables(sale=sale.drop(packed), line=_lines(sale), **frames)
+
+
+def _timed(frame: pl.DataFrame) -> pl.DataFrame:
+    moments = [pl.from_epoch(name, "us").dt.replace_time_zone("UTC") for name in _MOMENTS if name in frame.columns]
+    return frame.with_columns(*moments, *(pl.col(name).cast(pl.Date) for name in _DAYS if name in frame.columns))
+
+
+def _lines(sale: pl.DataFrame) -> pl.DataFrame:
+    return (
+        sale.select(
+            "i", pl.col("product_key").str.split(_BETWEEN), pl.col("quantity").str.split(" "),
+            pl.col("unit_price").str.split(" "), amount=pl.col("line_amount").str.split(" "),
+        )
+        .explode("product_key", "quantity", "unit_price", "amount")
+        .with_columns(pl.col("quantity").cast(UNITS), pl.col("unit_price", "amount").cast(MONEY))
+    )  # fmt: skip

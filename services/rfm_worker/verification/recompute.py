@@ -8,17 +8,15 @@ from services.rfm_worker.verification.load import MONEY, UNITS, Tables
 
 LANDMARK_S = 1_577_836_800
 """2020-01-01T00:00Z in seconds since 1970."""
-_KEY = ["tenant_id", "sale_id"]
 _NO_MONEY = pl.lit("0").cast(MONEY)
 _NO_UNITS = pl.lit("0").cast(UNITS)
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Frames with the same columns as the tables that they are compared with."""
+    """Frames with the same columns as the tables that they are compared with; `i` is the place of a sale."""
 
     sale: pl.DataFrame
-    part: pl.DataFrame
     customer: pl.DataFrame
     customer_product: pl.DataFrame
     product: pl.DataFrame
@@ -29,21 +27,21 @@ def recompute(tables: Tables, timezone: str) -> Expected:
     """Everything that is summed from contributions, for a tenant with this time zone."""
     sale = _sales(tables, timezone)
     part = _parts(tables, sale)
-    return Expected(sale, part, _customers(sale), _customer_products(part), _products(part), _days(sale, part))
+    return Expected(sale, _customers(sale), _customer_products(part), _products(part), _days(sale, part))
 
 
 def _sales(tables: Tables, timezone: str) -> pl.DataFrame:
-    sold = tables["line"].group_by(_KEY).agg(pl.col("amount").sum().cast(MONEY).alias("gross"))
-    back = tables["back"].group_by(_KEY).agg(pl.col("amount").sum().cast(MONEY).alias("back"))
-    cancelled = tables["cancellation"].with_columns(pl.lit(1, pl.Int64).alias("cancelled"))
-    erased = tables["pseudonym"].with_columns(pl.lit(True).alias("erased"))
+    sold = tables.line.group_by("i").agg(pl.col("amount").sum().cast(MONEY).alias("gross"), lines=pl.len())
+    back = tables.back.group_by("sale_id").agg(pl.col("amount").sum().cast(MONEY).alias("back"))
+    cancelled = tables.cancellation.with_columns(pl.lit(1, pl.Int64).alias("cancelled"))
+    erased = tables.pseudonym.with_columns(pl.lit(True).alias("erased"))
     seconds = pl.col("sold_at").dt.epoch("us").floordiv(1_000_000) - LANDMARK_S
     return (
-        tables["sale"].select(*_KEY, "customer_code", "sold_at")
-        .join(sold, on=_KEY, how="left")
-        .join(back, on=_KEY, how="left")
-        .join(cancelled, on=_KEY, how="left")
-        .join(erased, on=["tenant_id", "customer_code"], how="left")
+        tables.sale.select("i", "sale_id", "customer_code", "sold_at")
+        .join(sold, on="i", how="left")
+        .join(back, on="sale_id", how="left")
+        .join(cancelled, on="sale_id", how="left")
+        .join(erased, on="customer_code", how="left")
         .with_columns(
             pl.col("cancelled").fill_null(0),
             pl.col("back").is_not_null().cast(pl.Int64).alias("returned"),
@@ -63,10 +61,9 @@ def _sales(tables: Tables, timezone: str) -> pl.DataFrame:
 
 def _parts(tables: Tables, sale: pl.DataFrame) -> pl.DataFrame:
     """Net units and amount per order and product."""
-    on = [*_KEY, "product_key"]
     back = (
-        tables["back"]
-        .group_by(on)
+        tables.back.join(sale.select("sale_id", "i"), on="sale_id")
+        .group_by("i", "product_key")
         .agg(pl.col("quantity").sum().cast(UNITS).alias("units_back"), pl.col("amount").sum().cast(MONEY).alias("back"))
     )
 
@@ -76,23 +73,23 @@ def _parts(tables: Tables, sale: pl.DataFrame) -> pl.DataFrame:
         return pl.when(void).then(nothing).otherwise(pl.col(sold) - gone)
 
     return (
-        tables["line"].group_by(on)
+        tables.line.group_by("i", "product_key")
         .agg(pl.col("quantity").sum().cast(UNITS).alias("units"), pl.col("amount").sum().cast(MONEY))
-        .join(back, on=on, how="left")
-        .join(sale.select(*_KEY, "counted", "day", "counts", "cancelled", "spend_factor", "units_factor"), on=_KEY)
+        .join(back, on=["i", "product_key"], how="left")
+        .join(sale.select("i", "counted", "day", "counts", "cancelled", "spend_factor", "units_factor"), on="i")
         .with_columns(
             left("units", "units_back", _NO_UNITS).cast(UNITS).alias("units"),
             left("amount", "back", _NO_MONEY).cast(MONEY).alias("amount"),
         )
         .with_columns((pl.col("counts") * (pl.col("units") > _NO_UNITS).cast(pl.Int64)).alias("orders"))
-    )  # fmt: skip
+    )
 
 
 def _customers(sale: pl.DataFrame) -> pl.DataFrame:
     counting = pl.col("counts") == 1
     return (
         sale.filter(pl.col("counted").is_not_null())
-        .group_by("tenant_id", pl.col("counted").alias("customer_code"))
+        .group_by(pl.col("counted").alias("customer_code"))
         .agg(
             pl.col("counts").sum().alias("frequency"), pl.col("net").sum().cast(MONEY).alias("monetary"),
             pl.col("sold_at").filter(counting).min().alias("first_order_at"),
@@ -112,21 +109,21 @@ def _sums(factor: str, weighed: str) -> list[pl.Expr]:
 def _customer_products(part: pl.DataFrame) -> pl.DataFrame:
     return (
         part.filter(pl.col("counted").is_not_null())
-        .group_by("tenant_id", pl.col("counted").alias("customer_code"), "product_key")
+        .group_by(pl.col("counted").alias("customer_code"), "product_key")
         .agg(_sums("spend_factor", "amount"))
     )
 
 
 def _products(part: pl.DataFrame) -> pl.DataFrame:
-    return part.group_by("tenant_id", "product_key").agg(_sums("units_factor", "units"))
+    return part.group_by("product_key").agg(_sums("units_factor", "units"))
 
 
 def _days(sale: pl.DataFrame, part: pl.DataFrame) -> pl.DataFrame:
-    units = part.group_by("tenant_id", "day").agg(pl.col("units").sum().cast(UNITS))
+    units = part.group_by("day").agg(pl.col("units").sum().cast(UNITS))
     return (
-        sale.group_by("tenant_id", "day")
+        sale.group_by("day")
         .agg(pl.col("counts").sum().alias("orders"), pl.col("net").sum().cast(MONEY).alias("amount"))
-        .join(units, on=["tenant_id", "day"], how="left")
+        .join(units, on="day", how="left")
         .with_columns(pl.col("units").fill_null(_NO_UNITS))
-        .select("tenant_id", "day", "orders", "units", "amount")
+        .select("day", "orders", "units", "amount")
     )

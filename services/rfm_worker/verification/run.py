@@ -1,42 +1,29 @@
-"""The run of a verification: one snapshot, tenant by tenant."""
+"""The run of a verification: one snapshot, tenant by tenant; or a sample of the customers of each tenant."""
 
 import asyncio
-import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, datetime
-from decimal import Decimal
-from fractions import Fraction
-from typing import Any
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
-import polars as pl
-from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.settings import RfmWorkerSettings
 from services.rfm_worker.tables import SCHEMA
-from services.rfm_worker.verification.compare import Report, differences, without_zeros
-from services.rfm_worker.verification.derived import compare_derived
-from services.rfm_worker.verification.load import MONEY, Tables, load_tables
-from services.rfm_worker.verification.profiles import profile_differences
-from services.rfm_worker.verification.recompute import Expected, recompute
-from services.rfm_worker.verification.standing import AXES, Bounds, bounds, scores
-from shared.db.engine import create_engine, driver_connection
+from services.rfm_worker.verification.compare import Report
+from services.rfm_worker.verification.snapshot import CONNECTIONS, snapshot
+from services.rfm_worker.verification.tenant import compare_tenant
+from services.rfm_worker.verification.tenants import load_tenants, strangers
+from shared.db.engine import create_engine
+from shared.observability import metrics
 
 WAIT_S = 30.0
 """Seconds that a run waits for the scorer to have served every request."""
-THIRD = Fraction(1, 10**8)
-"""How exactly a third is kept."""
-_TENANTS = """
-select t.tenant_id, t.timezone, t.reference_date, t.rfm_method, t.rfm_bounds::text as rfm_bounds,
-    c.method, c.reference_date as on_date, c.customers, c.recency_days, c.frequency, c.monetary,
-    c.average_basket, (select max(d.day) from day d where d.tenant_id = t.tenant_id and d.orders > 0) as newest,
-    exists (select from score_request q where q.tenant_id = t.tenant_id) as waiting
-from tenant t left join cutoffs c using (tenant_id)
-where (t.tenant_id = $1 or $1 is null) order by t.tenant_id
-"""
+LOOK_S = 0.1
+Now = Callable[[], datetime]
+
+_SAMPLE = "select customer_code from customer where tenant_id = $1 order by random() limit $2"
 
 
 class NoSuchTenantError(Exception):
@@ -65,7 +52,7 @@ async def run(settings: RfmWorkerSettings, tenant: str | None) -> Report:
     """
     tenant_id = tenant_id_of(tenant) if tenant is not None else None
     engine = create_engine(
-        settings.database_url.get_secret_value(), application_name="verify", schema=SCHEMA, pool_size=1,
+        settings.database_url.get_secret_value(), application_name="verify", schema=SCHEMA, pool_size=CONNECTIONS,
         statement_timeout_s=600,
     )  # fmt: skip
     try:
@@ -77,135 +64,89 @@ async def run(settings: RfmWorkerSettings, tenant: str | None) -> Report:
     return report
 
 
-async def verify(engine: AsyncEngine, tenant_id: UUID | None = None, *, wait_s: float = WAIT_S) -> Report:
+def _present() -> datetime:
+    return datetime.now(UTC)
+
+
+async def verify(
+    engine: AsyncEngine, tenant_id: UUID | None = None, *, wait_s: float = WAIT_S, now: Now = _present
+) -> Report:
     """Compares every row of one tenant, or of all, with its recomputation from the ledger.
 
     Args:
         engine: the worker's role.
         wait_s: seconds to wait until no request to move cut-offs is open; those still open are reported.
+        now: the present moment, with its zone; decides a tenant's date.
     """
-    deadline = asyncio.get_running_loop().time() + wait_s
+    began, deadline = time.monotonic(), time.monotonic() + wait_s
     while True:
-        async with engine.connect() as connection, connection.begin():
-            await connection.execute(text("set transaction isolation level repeatable read read only"))
-            raw = await driver_connection(connection)
-            tenants = await raw.fetch(_TENANTS, tenant_id)
-            late = [t for t in tenants if t["waiting"] or _midnight_passed(t)]
-            if not late or asyncio.get_running_loop().time() >= deadline:
+        async with snapshot(engine) as seen:
+            tenants, at = await load_tenants(seen.first, tenant_id), now()
+            late = [tenant for tenant in tenants if tenant.behind(at)]
+            if not late or time.monotonic() >= deadline:
                 report = Report(tenants=len(tenants))
-                report.add(f"cut-offs of tenant {t['tenant_id']}: the scorer is behind" for t in late)
-                await _compare_all(raw, tenants, await load_tables(raw, tenant_id), report)
+                report.add(f"cut-offs of tenant {tenant.tenant_id}: the scorer is behind" for tenant in late)
+                report.add(await strangers(seen.first, tenant_id))
+                for tenant in tenants:
+                    await compare_tenant(report, seen, tenant, tenant.reference_date(at))
+                _observe("all", report, began)
                 return report
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(LOOK_S)
 
 
-def _today(tenant: Mapping[str, Any]) -> date:
-    return datetime.now(UTC).astimezone(ZoneInfo(tenant["timezone"])).date()
+async def verify_sample(
+    engine: AsyncEngine,
+    customers: int,
+    *,
+    tenant_id: UUID | None = None,
+    wait_s: float = WAIT_S,
+    now: Now = _present,
+) -> Report:
+    """Compares all rows of customers chosen by chance with their recomputation from the ledger.
+
+    Sums over a whole tenant (products, days) and its cut-offs are left out: scores are compared with the stored
+    cut-offs. A tenant whose scorer is busy all the time is a difference here too.
+
+    Args:
+        engine: the worker's role; two of its connections are used.
+        customers: how many per tenant, at most.
+        tenant_id: of this tenant alone; of all without it.
+        wait_s: seconds to wait, per tenant, until no request to move its cut-offs is open.
+        now: the present moment, with its zone.
+    """
+    began, report = time.monotonic(), Report()
+    async with snapshot(engine, 1) as seen:
+        tenants = [tenant.tenant_id for tenant in await load_tenants(seen.first, tenant_id)]
+    for one in tenants:
+        deadline = time.monotonic() + wait_s
+        while True:
+            last = time.monotonic() >= deadline
+            if await _compare_sample(engine, report, one, customers, now, last=last):
+                break
+            await asyncio.sleep(LOOK_S)
+    _observe("sample", report, began)
+    return report
 
 
-def _midnight_passed(tenant: Mapping[str, Any]) -> bool:
-    return tenant["reference_date"] == "now" and tenant["on_date"] is not None and tenant["on_date"] != _today(tenant)
+async def _compare_sample(
+    engine: AsyncEngine, report: Report, tenant_id: UUID, customers: int, now: Now, *, last: bool
+) -> bool:
+    """Compares a sample of one tenant; False when its scorer is behind and this is not the last try."""
+    async with snapshot(engine) as seen:
+        at = now()
+        for tenant in await load_tenants(seen.first, tenant_id):
+            if tenant.behind(at):
+                if not last:
+                    return False
+                report.add([f"cut-offs of tenant {tenant_id}: the scorer is behind"])
+            report.tenants += 1
+            codes = [row["customer_code"] for row in await seen.first.fetch(_SAMPLE, tenant_id, customers)]
+            await compare_tenant(report, seen, tenant, tenant.reference_date(at), codes=codes)
+    return True
 
 
-async def _compare_all(raw: Raw, tenants: Sequence[Mapping[str, Any]], tables: Tables, report: Report) -> None:
-    known = {str(tenant["tenant_id"]) for tenant in tenants}
-    for tenant in tenants:
-        mine = tables.of(tenant["tenant_id"])
-        expected = recompute(mine, tenant["timezone"])
-        report.count("sale", mine["sale"].height)
-        _compare_sums(mine, expected, report)
-        bounds_now = _compare_standing(tenant, mine, report)
-        report.add(await profile_differences(raw, tenant, mine, expected, bounds_now))
-        report.count("profile", mine["customer"].height)
-        await compare_derived(raw, tenant, mine, expected, report)
-    report.add(
-        f"{name}: rows of the unknown tenant {other}"
-        for name, frame in tables.frames.items()
-        for other in set(frame["tenant_id"].unique()) - known
-    )
-
-
-def _compare_sums(tables: Tables, expected: Expected, report: Report) -> None:
-    sale = ("gross", "net", "cancelled", "returned", "day")
-    stored = tables["sale"].with_columns(pl.col("cancelled", "returned").cast(pl.Int64))
-    report.add(differences("sale", ["tenant_id", "sale_id"], stored, expected.sale, sale))
-    report.add(_customer_differences(tables["customer"], expected.customer))
-    for name, keys in (("customer_product", ["customer_code", "product_key"]), ("product", ["product_key"])):
-        computed: pl.DataFrame = getattr(expected, name)
-        columns = ("orders", "units", "amount", "weight")
-        found = differences(name, ["tenant_id", *keys], without_zeros(tables[name]), without_zeros(computed), columns)
-        report.add(found)
-        report.count(name, tables[name].height)
-    days = without_zeros(tables["day"]), without_zeros(expected.day)
-    report.add(differences("day", ["tenant_id", "day"], *days, ("orders", "units", "amount")))
-    report.count("day", tables["day"].height)
-    report.count("customer", tables["customer"].height)
-
-
-def _customer_differences(stored: pl.DataFrame, bought: pl.DataFrame) -> Iterable[str]:
-    """A customer exists as long as master data or a sale names it."""
-    columns = ("frequency", "monetary", "first_order_at", "last_order_at", "last_order_day")
-    named = stored.filter(pl.col("master_version").is_not_null()).select("tenant_id", "customer_code")
-    computed = named.join(bought, on=["tenant_id", "customer_code"], how="full", coalesce=True).with_columns(
-        pl.col("frequency").fill_null(0), pl.col("monetary").fill_null(pl.lit("0").cast(MONEY))
-    )
-    return differences("customer", ["tenant_id", "customer_code"], stored, computed, columns)
-
-
-def _reference(tenant: Mapping[str, Any]) -> date:
-    if tenant["reference_date"] == "now":
-        return _today(tenant)
-    if tenant["reference_date"] == "latest_sale":
-        newest: date | None = tenant["newest"]
-        return newest or tenant["on_date"] or _today(tenant)
-    return date.fromisoformat(tenant["reference_date"])
-
-
-def _compare_standing(tenant: Mapping[str, Any], tables: Tables, report: Report) -> Bounds:
-    """Cut-offs and the scores against them, from values that were compared with the ledger before."""
-    on = _reference(tenant)
-    fixed = json.loads(tenant["rfm_bounds"]) if tenant["rfm_method"] == "fixed" and tenant["rfm_bounds"] else None
-    customers = tables["customer"].to_dicts()
-    found = bounds(customers, on, fixed)
-    report.add(_cutoff_differences(tenant, found, on, sum(c["frequency"] > 0 for c in customers)))
-    last = dict(tables["history"].select("customer_code", "last_segment").iter_rows())
-    report.add(line for c in customers for line in _standing_differences(c, found, on, last))
-    return found
-
-
-def _cutoff_differences(tenant: Mapping[str, Any], found: Bounds, on: date, count: int) -> Iterable[str]:
-    name = f"cut-offs of tenant {tenant['tenant_id']}"
-    if tenant["on_date"] is None:
-        if count:
-            yield f"{name}: missing"
-        return
-    stored: dict[str, object] = {"reference date": tenant["on_date"], "customers": tenant["customers"]}
-    for what, right in (("reference date", on), ("customers", count)):
-        if stored[what] != right:
-            yield f"{name}: {what} is {stored[what]}, should be {right}"
-    for axis in AXES:
-        if [Fraction(bound) for bound in tenant[axis]] != found.axes[axis]:
-            yield f"{name}: {axis} are {_shown(tenant[axis])}, should be {_shown(found.axes[axis])}"
-    baskets = [Fraction(bound) for bound in tenant["average_basket"]]
-    close = len(baskets) == len(found.baskets) and all(
-        abs(a - b) <= THIRD for a, b in zip(baskets, found.baskets, strict=True)
-    )
-    if not close:
-        yield f"{name}: terciles are {_shown(baskets)}, should be {_shown(found.baskets)}"
-
-
-def _shown(values: Iterable[Decimal | Fraction]) -> str:
-    return "[" + ", ".join(f"{float(value):g}" for value in values) + "]"
-
-
-def _standing_differences(
-    customer: Mapping[str, Any], found: Bounds, on: date, history: Mapping[str, str]
-) -> Iterable[str]:
-    name = f"customer {customer['tenant_id']}/{customer['customer_code']}"
-    right = scores(customer, found, on)
-    stored = (customer["r"], customer["f"], customer["m"], customer["segment"])
-    if stored != right:
-        yield f"{name}: scores are {stored}, should be {right}"
-    told = history.get(customer["customer_code"], "prospect")
-    if told != customer["segment"]:
-        yield f"{name}: the last change of segment says {told}, the customer {customer['segment']}"
+def _observe(scope: Literal["all", "sample"], report: Report, began: float) -> None:
+    metrics.VERIFICATIONS.labels(scope, "equal" if report else "different").inc()
+    metrics.VERIFICATION_DIFFERENCES.labels(scope).set(report.found)
+    metrics.VERIFICATION_SECONDS.labels(scope).observe(time.monotonic() - began)
+    metrics.LAST_VERIFIED.labels(scope).set_to_current_time()

@@ -1,29 +1,18 @@
-"""What cut-offs, scores, segments and profiles should be, in fractions: nothing is rounded before it has to be."""
+"""What cut-offs, scores and segments should be: values as whole numbers, bounds as fractions, nothing is rounded."""
 
 import math
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date, timedelta
-from decimal import ROUND_HALF_EVEN, ROUND_HALF_UP, Decimal
+from dataclasses import dataclass
+from datetime import date
 from fractions import Fraction
-from itertools import pairwise
-from typing import Any
 
 import polars as pl
 
 from services.rfm_worker.domain.scores import PROSPECT, SEGMENT_OF_CODE
 
 AXES = ("recency_days", "frequency", "monetary")
-LOOK_BACK = 50
-
-
-def quantile(ordered: Sequence[Fraction], share: Fraction) -> Fraction:
-    """Linear interpolation between the two nearest of the sorted values."""
-    position = (len(ordered) - 1) * share
-    low = math.floor(position)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+STEPS = {"recency_days": 1, "frequency": 1, "monetary": 10_000, "average_basket": 10_000}
+"""How many whole steps one unit of a value has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,98 +23,66 @@ class Bounds:
     baskets: list[Fraction]
 
 
-def average_basket(monetary: Decimal, frequency: int) -> Decimal | None:
-    """Rounded half-even to 4 decimals."""
-    if frequency == 0:
-        return None
-    return (Decimal(round(Fraction(monetary) * 10_000 / frequency)) / 10_000).quantize(
-        Decimal("0.0001"), ROUND_HALF_EVEN
+def values(customer: pl.DataFrame, on: date) -> pl.DataFrame:
+    """Of each customer with a counting order, in whole steps: the values on the axes, and the average basket.
+
+    Args:
+        customer: customer_code, frequency, monetary (4 decimals), last_order_day.
+        on: the reference date.
+    """
+    paid, orders = pl.col("monetary").to_physical(), pl.col("frequency").cast(pl.Int128)
+    whole, twice_the_rest = paid // orders, 2 * (paid % orders)
+    half_even = (twice_the_rest > orders) | ((twice_the_rest == orders) & (whole % 2 == 1))
+    return customer.filter(pl.col("frequency") > 0).select(
+        "customer_code",
+        recency_days=(pl.lit(on) - pl.col("last_order_day")).dt.total_days().clip(lower_bound=0).cast(pl.Int128),
+        frequency=orders,
+        monetary=paid,
+        average_basket=whole + half_even.cast(pl.Int128),
     )
 
 
-def bounds(customers: Sequence[Mapping[str, Any]], on: date, fixed: Mapping[str, Sequence[object]] | None) -> Bounds:
-    """The bounds of these customers (frequency, monetary, last_order_day) on a reference date."""
-    ordered = [c for c in customers if c["frequency"] > 0]
-    if not ordered:
+def quantile(ordered: Sequence[int] | pl.Series, share: Fraction) -> Fraction:
+    """Linear interpolation between the two nearest of the sorted values."""
+    position = (len(ordered) - 1) * share
+    low = math.floor(position)
+    high = min(low + 1, len(ordered) - 1)
+    return ordered[low] + (ordered[high] - ordered[low]) * (position - low)
+
+
+def bounds(found: pl.DataFrame, fixed: Mapping[str, Sequence[object]] | None) -> Bounds:
+    """The bounds of these values, or the tenant's own ones on the axes."""
+    if not found.height:
         return Bounds({axis: [] for axis in AXES}, [])
-    values: dict[str, list[Fraction]] = {axis: sorted(value_of(c, axis, on) for c in ordered) for axis in AXES}
     if fixed is not None:
         axes = {axis: [Fraction(str(bound)) for bound in fixed[axis]] for axis in AXES}
     else:
-        axes = {axis: [quantile(values[axis], Fraction(k, 5)) for k in (1, 2, 3, 4)] for axis in AXES}
-    baskets = sorted(Fraction(average_basket(c["monetary"], c["frequency"]) or 0) for c in ordered)
-    return Bounds(axes, [quantile(baskets, Fraction(k, 3)) for k in (1, 2)])
+        axes = {axis: _quantiles(found[axis], 5) for axis in AXES}
+    return Bounds(axes, _quantiles(found["average_basket"], 3))
 
 
-def value_of(customer: Mapping[str, Any], axis: str, on: date) -> Fraction:
-    """A customer's value on an axis."""
-    if axis == "recency_days":
-        return Fraction(max(0, (on - customer["last_order_day"]).days))
-    return Fraction(customer[axis])
+def _quantiles(column: pl.Series, parts: int) -> list[Fraction]:
+    ordered = column.sort()
+    return [quantile(ordered, Fraction(k, parts)) / STEPS[column.name] for k in range(1, parts)]
 
 
-def scores(customer: Mapping[str, Any], found: Bounds, on: date) -> tuple[int | None, int | None, int | None, str]:
-    """r, f, m and the segment."""
-    if customer["frequency"] == 0:
-        return None, None, None, PROSPECT
-    below = {axis: bisect_left(found.axes[axis], value_of(customer, axis, on)) for axis in AXES}
-    r, f, m = 5 - below["recency_days"], 1 + below["frequency"], 1 + below["monetary"]
-    return r, f, m, SEGMENT_OF_CODE[f"{r}{f}{m}"]
+def below(axis: str, limits: Sequence[Fraction]) -> pl.Expr:
+    """How many of these bounds are below a value: a whole number is above a fraction if it is above its floor."""
+    floors = [math.floor(limit * STEPS[axis]) for limit in limits]
+    return sum((pl.col(axis) > pl.lit(floor, pl.Int128) for floor in floors), pl.lit(0)).cast(pl.Int64)
 
 
-@dataclass(slots=True)
-class History:
-    """What the profile of one customer depends on."""
-
-    prices: list[tuple[Decimal, int]] = field(default_factory=list)
-    """Unit price and whole units of the last lines."""
-    days: list[date] = field(default_factory=list)
-    """Distinct local dates of the last counting orders, newest first."""
-    families: list[tuple[str, Fraction]] = field(default_factory=list)
-
-
-def histories(sale: pl.DataFrame, line: pl.DataFrame) -> dict[str, History]:
-    """Per customer of one tenant."""
-    counting = sale.filter((pl.col("counts") == 1) & pl.col("counted").is_not_null())
-    found: dict[str, History] = {}
-    days = counting.select("counted", "day").unique().sort("day", descending=True)
-    for code, day in days.iter_rows():
-        history = found.setdefault(code, History())
-        if len(history.days) < LOOK_BACK:
-            history.days.append(day)
-    newest = (
-        line.join(counting.select("tenant_id", "sale_id", "counted", "sold_at"), on=["tenant_id", "sale_id"])
-        .sort(["sold_at", "sale_id", "n"], descending=True)
-        .group_by("counted", maintain_order=True).head(LOOK_BACK)
+def scores(customer: pl.DataFrame, found: pl.DataFrame, limits: Bounds) -> pl.DataFrame:
+    """customer_code, r, f, m and segment of every customer; those without a counting order are prospects."""
+    scored = found.select(
+        "customer_code",
+        r=5 - below("recency_days", limits.axes["recency_days"]),
+        f=1 + below("frequency", limits.axes["frequency"]),
+        m=1 + below("monetary", limits.axes["monetary"]),
+    )
+    segments = {int(code): segment for code, segment in SEGMENT_OF_CODE.items()}
+    code = pl.col("r") * 100 + pl.col("f") * 10 + pl.col("m")
+    named = scored.with_columns(segment=code.replace_strict(segments, return_dtype=pl.String))
+    return customer.select("customer_code").join(named, on="customer_code", how="left").with_columns(
+        pl.col("segment").fill_null(PROSPECT)
     )  # fmt: skip
-    for code, price, quantity in newest.select("counted", "unit_price", "quantity").iter_rows():
-        found[code].prices.append((price, max(1, int(quantity.quantize(Decimal(1), ROUND_HALF_UP)))))
-    return found
-
-
-def price_quantile(prices: Sequence[tuple[Decimal, int]], share: Fraction) -> Fraction:
-    """A quantile over units without listing them one by one."""
-    ordered = sorted(prices)
-    position = (sum(units for _, units in ordered) - 1) * share
-    low, high = _unit(ordered, math.floor(position)), _unit(ordered, math.ceil(position))
-    return low + (high - low) * (position - math.floor(position))
-
-
-def _unit(ordered: Sequence[tuple[Decimal, int]], index: int) -> Fraction:
-    seen = 0
-    for price, units in ordered:
-        seen += units
-        if index < seen:
-            return Fraction(price)
-    raise IndexError(index)
-
-
-def interval(days: Sequence[date]) -> Fraction | None:
-    """Median gap in days."""
-    gaps = sorted(Fraction((later - earlier).days) for later, earlier in pairwise(days))
-    return quantile(gaps, Fraction(1, 2)) if gaps else None
-
-
-def next_order(last: date, usual: Fraction | None) -> date | None:
-    """The last order's day and the usual interval, rounded half up."""
-    return None if usual is None else last + timedelta(days=math.floor(usual + Fraction(1, 2)))

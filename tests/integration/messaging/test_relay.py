@@ -163,3 +163,19 @@ async def test_what_was_published_long_ago_is_deleted(rfm_engine, admin_engine, 
         return left == len(await rows(rfm_engine)) == 1
 
     await eventually(old_one_gone)
+
+
+async def test_a_tombstone_forgets_whom_it_names_once_it_is_published(
+    rfm_engine, producer, start_relay, stack, topic_prefix
+) -> None:
+    person = Message("customers", b"tenant:ana", None, [("ce_subject", b"ana")])
+    ids = await append(rfm_engine, [person, Message("customers", b"tenant:bob", b"{}", [("ce_subject", b"bob")])])
+    await start_relay(producer)
+    placed = await all_published(rfm_engine, 2)
+    assert set(placed) == set(ids)
+    async with rfm_engine.connect() as connection:
+        kept = (await connection.execute(text(f"select key, headers from {SCHEMA}.outbox order by id"))).all()
+    assert [tuple(row) for row in kept] == [("", []), ("tenant:bob", [["ce_subject", "bob"]])]
+    sent = {record.key: record for record in await read(stack.kafka_bootstrap, f"{topic_prefix}customers", 2)}
+    assert sent[b"tenant:ana"].value is None
+    assert dict(sent[b"tenant:ana"].headers)["ce_subject"] == b"ana"

@@ -73,3 +73,10 @@ async def test_the_command_lists_without_contents_and_replays(stack, topic_prefi
     assert await replay.main(["sales", "--dry-run"]) == 0
     assert await replay.main(["sales"]) == 0
     assert capsys.readouterr().out.endswith("4 dead letters of sales were replayed\n")
+
+
+async def test_without_a_broker_it_says_so_and_ends(monkeypatch, capsys):
+    monkeypatch.setenv("IACRM_KAFKA_BOOTSTRAP", "127.0.0.1:1")
+    for arguments in (["sales", "--list"], ["sales"]):
+        assert await replay.main(arguments) == 1
+        assert "run it again" in capsys.readouterr().out

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.rfm_worker.alias_mover import AliasMover
 from services.rfm_worker.domain.facts import Item
 from services.rfm_worker.handlers import Applier
 from services.rfm_worker.repository.batch import BatchWriter
@@ -41,14 +42,21 @@ class Rfm:
     def __post_init__(self) -> None:
         self.applier = Applier(self.engine, BatchWriter(SECRET), self.clock, lambda: None)
         self.scorer = Scorer(self.engine, now=self.clock, interval_s=0.05)
+        self.mover = AliasMover(self.engine, SECRET, orders_at_once=2)
 
     async def apply(self, *items: Item) -> None:
         """One batch."""
         await self.applier.apply(items, {("sales", 0): 1})
 
     async def score(self) -> None:
-        """One run of the scorer for the tenant."""
-        await self.scorer.score(self.tenant_id)
+        """Runs of the scorer for the tenant until it has nothing more to do at once."""
+        while await self.scorer.score(self.tenant_id):
+            pass
+
+    async def move(self) -> None:
+        """Lets the tenant's history follow its aliases to the end."""
+        while await self.mover.step(self.tenant_id):
+            pass
 
     async def query(self, statement: str, **parameters: object) -> Sequence[Any]:
         """Rows; `:tenant` stands for the tenant."""

@@ -11,7 +11,7 @@ async def stored(rfm: Rfm) -> Rows:
     rows = Rows()
     for r in await rfm.query("select * from rfm.sale where tenant_id = :tenant and recorded"):
         code = erasures.get(r.customer_code, r.customer_code)
-        rows.sales[r.sale_id] = (code, r.net, r.cancelled, r.returned, r.event_id)
+        rows.sales[r.sale_id] = (code, r.net, r.cancelled, r.returned, r.event_id, r.effective_keys or r.product_keys)
     for r in await rfm.query("select * from rfm.customer where tenant_id = :tenant"):
         rows.customers[r.customer_code] = (
             r.frequency,

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.rfm_worker.domain.facts import CustomerChange, Item, ProductChange
+from services.rfm_worker.domain.facts import AliasChange, CustomerChange, Item, ProductChange
 from tests.integration.rfm.conftest import SECRET, Rfm
 from tests.integration.rfm.stored import stored
 from tests.support import rfm_items as make
@@ -29,13 +29,15 @@ VOID = st.tuples(st.just("cancel"), st.sampled_from(["s1", "s4"]), MINUTES)
 ERASED = st.tuples(st.just("erase"), CUSTOMERS, DAYS)
 PERSON = st.tuples(st.just("person"), CUSTOMERS, st.one_of(st.none(), st.integers(1, 3)), DAYS)
 ARTICLE = st.tuples(st.just("article"), PRODUCTS, st.one_of(st.none(), st.integers(1, 3)))
+ALIAS = st.tuples(st.just("alias"), PRODUCTS, PRODUCTS, st.one_of(st.none(), st.integers(1, 3)))
 TENANT = st.tuples(
     st.just("tenant"), st.integers(1, 3), st.sampled_from(["UTC", "Asia/Tokyo", "America/New_York"]),
     st.sampled_from(["now", "latest_sale", "2026-01-20"]),
 )  # fmt: skip
+MASTER = CustomerChange | ProductChange | AliasChange
 STREAM = st.tuples(
     st.lists(st.one_of(SOLD, SOLD, SOLD, BACK, VOID), min_size=1, max_size=14),
-    st.lists(st.one_of(ERASED, PERSON, PERSON, ARTICLE, TENANT), max_size=6),
+    st.lists(st.one_of(ERASED, PERSON, PERSON, ARTICLE, ALIAS, ALIAS, TENANT), max_size=7),
 )
 
 
@@ -59,6 +61,10 @@ def item(rfm: Rfm, made: tuple[Any, ...], number: int) -> Item:
             return make.no_article(t, key)
         case ("article", key, version):
             return make.article(t, key, version, f"family {version}")
+        case ("alias", key, _, None):
+            return make.no_alias(t, key)
+        case ("alias", key, product, version):
+            return make.alias(t, key, version, product)
         case ("tenant", version, zone, reference):
             return make.tenant(t, version, timezone=zone, reference_date=reference)
     raise AssertionError(made)
@@ -80,12 +86,12 @@ def versions_agree(stream: list[Item]) -> list[Item]:
 def delivery(stream: list[Item], chance: random.Random) -> list[Item]:
     """Any order, but that records of one master data key keep theirs; facts may come twice."""
     spots = [(chance.random(), one) for one in stream]
-    facts = [one for one in stream if not isinstance(one, CustomerChange | ProductChange)]
+    facts = [one for one in stream if not isinstance(one, MASTER)]
     spots += [(chance.random(), one) for one in facts if chance.random() < 0.3]
     spots.sort(key=lambda spot: spot[0])
     shuffled = [one for _, one in spots]
-    ordered = iter([one for one in stream if isinstance(one, CustomerChange | ProductChange)])
-    return [next(ordered) if isinstance(one, CustomerChange | ProductChange) else one for one in shuffled]
+    ordered = iter([one for one in stream if isinstance(one, MASTER)])
+    return [next(ordered) if isinstance(one, MASTER) else one for one in shuffled]
 
 
 def batches(items: list[Item], chance: random.Random) -> list[list[Item]]:
@@ -113,6 +119,10 @@ async def test_every_delivery_ends_in_the_rows_of_a_recomputation(
         await rfm.apply(*batch)
         if chance.random() < 0.2:
             await rfm.score()
+        if chance.random() < 0.3:
+            await rfm.mover.step(rfm.tenant_id)
+    await rfm.move()
+    await rfm.score()
     assert await stored(rfm) == recompute(stream, SECRET)
     report = await rfm.verified()
     assert report, report.lines()

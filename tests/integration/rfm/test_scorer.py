@@ -1,14 +1,13 @@
 """Cut-offs, segments and their history."""
 
 import asyncio
-import contextlib
 from datetime import UTC, date, datetime
 from uuid import UUID
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from services.rfm_worker import scorer
+from services.rfm_worker import scoring_run
 from tests.integration.rfm.conftest import Rfm
 from tests.support import rfm_items as make
 from tests.support.waiting import until
@@ -101,7 +100,7 @@ async def test_a_run_at_midnight_that_dies_half_way_is_done_by_the_next_one(
         raise ConnectionResetError
 
     with monkeypatch.context() as broken:
-        broken.setattr(scorer, "move_customers", die)
+        broken.setattr(scoring_run, "move_part", die)
         with pytest.raises(ConnectionResetError):
             await rfm.score()
     await Rfm(rfm.engine, t, rfm.clock).scorer.look()
@@ -115,16 +114,13 @@ async def test_a_tenant_whose_run_fails_keeps_no_other_waiting(rfm: Rfm, monkeyp
         await shop.apply(make.sale(shop.tenant_id, "s", "c", [("p", "1", "1")]))
     score, failing = rfm.scorer.score, {shops[0].tenant_id, shops[1].tenant_id}
 
-    async def fail(tenant_id: UUID) -> None:
+    async def fail(tenant_id: UUID) -> bool:
         if tenant_id in failing:
             raise TimeoutError
-        await score(tenant_id)
+        return await score(tenant_id)
 
     monkeypatch.setattr(rfm.scorer, "score", fail)
-    for _ in range(3):
-        with contextlib.suppress(TimeoutError):
-            await rfm.scorer.look()
-        await asyncio.sleep(0.06)
+    await rfm.scorer.look()
     assert (await shops[2].customer("c")).r == 5
 
 

@@ -18,6 +18,7 @@ async def test_a_sale_before_its_tenants_event_is_dated_anew(rfm: Rfm) -> None:
     await rfm.apply(make.returned(rfm.tenant_id, "r1", "s1", [("p", "0.25", "1")]))
     assert (await rfm.customer("c1")).last_order_day == date(2026, 1, 5)
     await rfm.apply(make.tenant(rfm.tenant_id, 1, timezone="Asia/Tokyo"))
+    await rfm.score()
     assert (await rfm.customer("c1")).last_order_day == date(2026, 1, 6)
     days = await rfm.query("select day, orders, units, revenue from rfm.day where tenant_id = :tenant")
     assert [(r.day, r.orders, float(r.units), r.revenue) for r in days] == [(date(2026, 1, 6), 1, 0.75, 4)]
@@ -30,13 +31,15 @@ async def test_an_older_version_changes_nothing(rfm: Rfm) -> None:
     assert tuple(row) == ("UTC", 2)
 
 
-async def test_fixed_bounds_score_at_once_with_settings_as_cause(rfm: Rfm) -> None:
+async def test_fixed_bounds_score_everybody_with_settings_as_cause(rfm: Rfm) -> None:
     await rfm.apply(*(make.sale(rfm.tenant_id, f"s{n}", f"c{n}", [("p", "1", str(n + 1))], day=n) for n in range(5)))
     await rfm.score()
     bounds = {"recency_days": [1, 2, 3, 4], "frequency": [1, 2, 3, 4], "monetary": ["0.10", "0.20", "0.30", "0.40"]}
     await rfm.apply(
         make.tenant(rfm.tenant_id, 1, reference_date=date(2026, 1, 9), rfm={"method": "fixed", "bounds": bounds})
     )
+    assert (await rfm.customer("c0")).r == 1  # the old answer can be read meanwhile
+    await rfm.score()
     row = await rfm.customer("c0")
     assert (row.r, row.f, row.m) == (2, 1, 5)
     causes = await rfm.query("select cause from rfm.segment_change where tenant_id = :tenant order by id desc limit 1")

@@ -1,6 +1,10 @@
 """What commands print: plain lines when piped, the same facts on a terminal."""
 
 import io
+import os
+import pty
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +13,7 @@ from rich.console import Console as Rich
 from cli.console import Console, plain_table
 from cli.embedded.kafka_settings import render, server_properties
 from cli.logs import Follower
+from cli.paths import ROOT
 from cli.status import describe
 from cli.test import last_line
 
@@ -29,6 +34,8 @@ def test_a_terminal_gets_the_same_facts() -> None:
     console._rich_console = Rich(file=screen, force_terminal=True, highlight=False, width=100)
     console.table(("process", "port"), [("kafka", "29092")])
     console.say("[bold]is text[/]")
+    console.line("curl " + "x" * 200)
+    assert "curl " + "x" * 200 in screen.getvalue()
     assert "29092" in screen.getvalue()
     assert "[bold]is text[/]" in screen.getvalue()
 
@@ -77,3 +84,31 @@ def test_the_broker_listens_on_the_loopback_address_only(tmp_path: Path) -> None
     for address in settings["listeners"].split(","):
         assert address.split("://")[1].startswith("127.0.0.1:")
     assert "group.coordinator.append.linger.ms=0\n" in render(settings)
+
+
+TALKS = """
+import sys
+from cli.console import Console
+console = Console({terminal})
+sys.stdin.read()
+console.heading("one")
+console.say("two")
+console.progress("three", 1, 4)
+console.table(("four",), [("five",)])
+console.json({{}})
+console.line("six")
+console.error("still here")
+sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("terminal", [False, True], ids=["a pipe", "a terminal"])
+def test_a_reader_that_leaves_ends_the_output_and_nothing_else(terminal: bool) -> None:
+    reads, writes = pty.openpty() if terminal else os.pipe()
+    command = [sys.executable, "-c", TALKS.format(terminal=terminal)]
+    talker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=writes, stderr=subprocess.PIPE, cwd=ROOT)
+    os.close(writes)
+    os.close(reads)
+    _, errors = talker.communicate(timeout=60)
+    assert errors.decode().strip() == "still here"
+    assert talker.returncode == 7

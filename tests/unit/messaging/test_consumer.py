@@ -1,16 +1,16 @@
 """Offsets are committed beside the next batch, one commit at a time, for the partitions that are still ours."""
 
 import asyncio
-from collections.abc import Sequence
 
-import pytest
 from aiokafka import TopicPartition
 from aiokafka.util import commit_structure_validate
 
 from shared.events.catalogue import SALES
 from shared.messaging.consumer import WorkerConsumer
-from shared.messaging.delivery import BatchDelivery
+from shared.messaging.delivery import BatchDelivery, Decoded
+from shared.messaging.pipeline import Batch
 from shared.messaging.record import Record, next_offsets
+from shared.observability import metrics
 
 
 class Nothing(BatchDelivery[bytes]):
@@ -20,7 +20,7 @@ class Nothing(BatchDelivery[bytes]):
         self.offset = 0
         super().__init__(decode=lambda record: record.value or b"", apply=None, dead_letters=None)  # type: ignore[arg-type]
 
-    async def handle(self, records: Sequence[Record]) -> dict[tuple[str, int], int]:
+    async def deal_with(self, decoded: Decoded[bytes]) -> dict[tuple[str, int], int]:
         self.offset += 1
         return next_offsets([Record("sales", 0, self.offset - 1, None, None, [], 0)])
 
@@ -49,24 +49,32 @@ def reader() -> tuple[WorkerConsumer, Consumer]:
     return worker, consumer
 
 
+async def one_batch(worker: WorkerConsumer) -> None:
+    worker.pipeline._next = Batch(0, Decoded(0))
+    await worker._handle(())
+    await worker.pipeline.settle()
+
+
 async def test_a_rebalance_that_takes_every_partition_away_spoils_no_later_commit():
     worker, consumer = reader()
-    await worker._handle(())
+    await one_batch(worker)
     await asyncio.sleep(0)
     consumer.mine = {TopicPartition("sales", 0)}
-    await worker._handle(())
-    await worker._handle(())
+    await one_batch(worker)
+    await one_batch(worker)
     await worker.settle()
     assert consumer.committed == [2, 3]
 
 
-async def test_a_commit_that_fails_unexpectedly_is_reported_once():
+async def test_a_commit_that_fails_unexpectedly_is_counted_and_the_next_one_goes_on():
     worker, consumer = reader()
     consumer.mine = {TopicPartition("sales", 0)}
     consumer.errors = [RuntimeError("unexpected")]
-    await worker._handle(())
-    with pytest.raises(RuntimeError):
-        await worker.settle()
-    await worker._handle(())
+    failures = metrics.OFFSET_COMMIT_FAILURES.labels("RuntimeError")
+    before = failures._value.get()
+    await one_batch(worker)
+    await one_batch(worker)
     await worker.settle()
     assert consumer.committed == [2]
+    assert failures._value.get() == before + 1
+    assert worker.failure is None

@@ -1,9 +1,10 @@
 """What every request meets: problems, sizes, types, ids, rate limits, idempotency, outages, documents."""
 
 import asyncio
+import gzip
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -12,6 +13,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.api_gateway.edge import Edge
+from services.api_gateway.repository import idempotency as idempotency_repository
 from services.api_gateway.repository import tenants as tenant_repository
 
 PASSWORD = "a long pass phrase"
@@ -106,6 +108,78 @@ async def test_a_body_of_another_type_is_refused(gateway: Any, content_type: str
     assert slug(answer) == (415, "unsupported-media-type")
 
 
+@pytest.mark.parametrize("coding", ["gzip", "br", "GZIP", "identity, gzip"])
+async def test_a_compressed_body_is_refused_by_its_name(gateway: Any, coding: str) -> None:
+    owner = await gateway.owner()
+    body = gzip.compress(b'{"sale_id": "S-1"}')
+    answer = await gateway.http.post("/v1/sales", headers=owner | JSON | {"Content-Encoding": coding}, content=body)
+    assert slug(answer) == (415, "unsupported-media-type")
+    assert [error["field"] for error in answer.json()["errors"]] == ["Content-Encoding"]
+    plain = await gateway.http.put("/v1/customers/C-1", headers=owner | {"Content-Encoding": "identity"}, json={})
+    assert plain.status_code == 201
+
+
+async def _post(
+    gateway: Any, path: str, headers: dict[str, str], messages: list[Any], told: Callable[[int], None]
+) -> None:
+    """A POST message by message, as the server hands it on; `told` gets the status once the answer begins."""
+    left = iter(messages)
+
+    async def receive() -> Any:
+        return next(left)
+
+    async def send(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            told(message["status"])
+
+    scope = {
+        "type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": [(name.lower().encode(), value.encode()) for name, value in headers.items()], "client": ("::1", 1),
+        "http_version": "1.1", "scheme": "http", "root_path": "", "server": ("::1", 80),
+    }  # fmt: skip
+    await gateway.app(scope, receive, send)
+
+
+async def _hang_up(gateway: Any, path: str, headers: dict[str, str], half: bytes) -> list[int]:
+    """A request whose connection ends in the middle of its body; answers the status that nobody hears."""
+    messages = [{"type": "http.request", "body": half, "more_body": True}, {"type": "http.disconnect"}]
+    statuses: list[int] = []
+    await _post(gateway, path, headers | {"Content-Length": "100000"}, messages, statuses.append)
+    return statuses
+
+
+async def test_a_client_that_hangs_up_is_no_defect_of_ours(gateway: Any) -> None:
+    owner = await gateway.owner()
+    for path in ("/v1/customers/bulk", "/v1/customers", "/v1/sales", "/v1/sales/batch"):
+        assert await _hang_up(gateway, path, owner | JSON, b'{"customers": [') == [400], path
+
+
+async def test_half_a_body_is_not_carried_out_and_does_not_take_the_key(gateway: Any) -> None:
+    headers = await gateway.owner() | JSON | {"Idempotency-Key": "once"}
+    body = b'{"customers": [{"customer_code": "C-1"}, {"customer_code": "C-2"}]}'
+    # What has arrived is a whole document by itself: only the end of the connection tells that more was meant.
+    whole = body.ljust(100)
+    assert await _hang_up(gateway, "/v1/customers/bulk", headers, body) == [400]
+    assert (await gateway.http.get("/v1/customers/C-1", headers=headers)).status_code == 404
+    answer = await gateway.http.post("/v1/customers/bulk", headers=headers, content=whole)
+    assert answer.status_code == 200
+
+
+async def test_an_answer_is_remembered_before_it_is_told(gateway: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    headers = await gateway.owner() | JSON | {"Idempotency-Key": "once"}
+    order: list[Any] = []
+    remember = idempotency_repository.remember
+
+    async def noted(*arguments: Any) -> None:
+        await remember(*arguments)
+        order.append("remembered")
+
+    monkeypatch.setattr(idempotency_repository, "remember", noted)
+    body = [{"type": "http.request", "body": b'{"customer_code": "a@example.org"}', "more_body": False}]
+    await _post(gateway, "/v1/customers", headers, body, order.append)
+    assert order == ["remembered", 422]
+
+
 async def test_a_sane_request_id_is_kept_and_any_other_replaced(gateway: Any) -> None:
     for sent, kept in (("abc-1.2_3", True), ("a b", False), ("x" * 65, False), ("a\tb", False), ("é", False)):
         answer = await gateway.http.get("/nope", headers={"X-Request-ID": sent.encode()})
@@ -194,6 +268,21 @@ async def test_the_idempotency_key_stands_in_the_document_of_every_post_that_hon
     }
     assert named == {path for path in posts if not path.startswith("/v1/auth/")}
     assert {"/v1/tenants", "/v1/sales", "/v1/sales/batch", "/v1/customers"} <= named
+
+
+async def test_every_read_of_what_a_worker_feeds_takes_the_consistency_token(gateway: Any) -> None:
+    """The dependency that waits is also what puts the header into the document: without it neither is there."""
+    document = (await gateway.http.get("/openapi.json")).json()
+    gets = {path: operations["get"] for path, operations in document["paths"].items() if "get" in operations}
+    takes = {
+        path
+        for path, operation in gets.items()
+        if "425" in operation["responses"]
+        and any(parameter["name"] == "X-Consistency-Token" for parameter in operation.get("parameters", []))
+    }
+    gateways_own = ("/v1/auth/", "/v1/tenants", "/v1/users", "/v1/api-keys")
+    assert takes == {path for path in gets if path.startswith("/v1/") and not path.startswith(gateways_own)}
+    assert {"/v1/products", "/v1/sales", "/v1/customers/{customer_code}", "/v1/rfm/cutoffs"} <= takes
 
 
 async def test_a_change_of_password_ignores_the_idempotency_key(gateway: Any, admin_engine: AsyncEngine) -> None:

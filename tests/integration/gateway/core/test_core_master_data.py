@@ -23,14 +23,3 @@ async def test_a_delete_respects_if_match(gateway: Any, path: str) -> None:
     assert (await gateway.http.get(path, headers=owner)).headers["etag"] == '"2"'
     assert (await delete('"2"')).status_code == 204
     assert slug(await delete("*")) == (404, "not-found")
-
-
-@pytest.mark.parametrize("path", ["/v1/customers/C-1", "/v1/rfm/distribution"])
-async def test_a_read_as_of_another_day_is_refused_rather_than_answered_with_today(gateway: Any, path: str) -> None:
-    owner = await gateway.owner()
-    await gateway.http.put("/v1/customers/C-1", headers=owner, json={})
-    answer = await gateway.http.get(path, headers=owner, params={"as_of": "2026-01-31"})
-    assert slug(answer) == (422, "validation")
-    assert answer.json()["errors"] == [{"field": "as_of", "reason": "time travel is not available yet"}]
-    assert slug(await gateway.http.get(path, params={"as_of": "2026-01-31"})) == (401, "unauthenticated")
-    assert (await gateway.http.get(path, headers=owner, params={"other": "x"})).status_code == 200

@@ -68,8 +68,8 @@ async def test_a_change_that_changes_nothing_makes_no_version_and_no_event(
         ({"currency": "EURO"}, "currency"),
         ({"reference_date": "tomorrow"}, "reference_date"),
         ({"active_days": 0}, "active_days"),
-        ({"rfm": {"method": "fixed"}}, "rfm"),
-        ({"rfm": {"bounds": BOUNDS | {"frequency": [4, 3, 2, 1]}}}, "rfm.bounds"),
+        ({"rfm": {"method": "fixed"}}, "rfm.bounds"),
+        ({"rfm": {"bounds": BOUNDS | {"frequency": [4, 3, 2, 1]}}}, "rfm.bounds.frequency"),
         ({"campaigns": {"holdout_share": "NaN"}}, "campaigns.holdout_share"),
         ({"campaigns": {"cap": {"cuont": 1}}}, "campaigns.cap.cuont"),
         ({"surprise": True}, "surprise"),
@@ -166,25 +166,32 @@ async def test_a_closed_tenant_is_erased_after_its_grace_period_and_leaves_tombs
                     ),
                     {"tenant": uuid.UUID(tenant["tenant_id"])},
                 )
+            await connection.execute(
+                text(
+                    "insert into gateway.product_alias (tenant_id, alias, product_key, version, created_at, "
+                    "updated_at) select :tenant, 'a' || n, 'k1', 1, now(), now() from generate_series(1, 5) n"
+                ),
+                {"tenant": uuid.UUID(tenant["tenant_id"])},
+            )
         await connection.execute(
             text("insert into gateway.outbox (topic, key, value, headers) values ('customers', :key, 'Ana', '[]')"),
             {"key": f"{made['tenant_id']}:k1"},
         )
     await gateway.http.delete(f"/v1/tenants/{made['tenant_id']}", headers=operator)
-    engine = gateway.services.engine
-    assert await janitor.erase_closed(engine, 30) == []
+    engine, files = gateway.services.engine, gateway.services.files
+    assert await janitor.erase_closed(engine, 30, files=files) == []
     later = datetime.now(UTC) + timedelta(days=31)
-    assert await janitor.erase_closed(engine, 30, later) == [uuid.UUID(made["tenant_id"])]
-    assert await janitor.erase_closed(engine, 30, later) == []
+    assert await janitor.erase_closed(engine, 30, later, files=files) == [uuid.UUID(made["tenant_id"])]
+    assert await janitor.erase_closed(engine, 30, later, files=files) == []
     async with admin_engine.connect() as connection:
-        for table, left in (("customer", 5), ("product", 5), ("user_account", 2), ("api_key", 0)):
+        for table, left in (("customer", 5), ("product", 5), ("product_alias", 5), ("user_account", 2), ("api_key", 0)):
             count = (await connection.execute(text(f"select count(*) from gateway.{table}"))).scalar()
             assert count == left, table
-        query = "select topic, key, value from gateway.outbox where topic in ('customers', 'products') order by id"
+        query = "select topic, key, value from gateway.outbox where topic <> 'tenants' order by id"
         sent = (await connection.execute(text(query))).all()
         stored = (await connection.execute(text("select string_agg(t::text, ' ') from gateway.outbox t"))).scalar()
     assert all(row.value is None for row in sent)
-    assert len({(row.topic, row.key) for row in sent}) == 10
+    assert len({(row.topic, row.key) for row in sent}) == 15
     assert {row.key.partition(":")[0] for row in sent} == {made["tenant_id"]}
     assert "Ana" not in str(stored).replace("Shop of ana", "")
     last = (await events(admin_engine))[-1]

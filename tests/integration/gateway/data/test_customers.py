@@ -7,12 +7,16 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from shared.db.engine import transaction
 from shared.events.envelope import Envelope
 from shared.events.erasure import customer_hash
 from tests.integration.gateway.data.conftest import Gateway, Tenant, Worker, fields, outbox_of, published
 from tests.stack import Stack
+from tests.support.topics import read_topic
+from tests.support.waiting import until
 
 ANA = {
     "first_name": "Ana",
@@ -107,6 +111,19 @@ async def test_the_shape_of_a_customer(tenant: Tenant, worker: Worker) -> None:
         "budget": {"band": "medium", "typical": "10.00", "low": "10.00", "high": "10.00"},
         "usual_interval_days": None,
         "next_order_expected_at": None,
+        "lifetime_value": {
+            "status": "not_enough_data",
+            "reason": "not_computed_yet",
+            "horizon_days": None,
+            "expected_orders": None,
+            "expected_value": None,
+            "low": None,
+            "high": None,
+            "interval": None,
+            "probability_alive": None,
+            "model": None,
+            "computed_at": None,
+        },
     }
     assert found["next_best_action"] is None
 
@@ -405,13 +422,21 @@ async def test_a_customer_known_from_sales_alone_can_be_erased(tenant: Tenant, w
 
 
 async def test_writing_and_erasing_at_once_leaves_row_and_topic_agreeing(
-    tenant: Tenant, shared_admin: AsyncEngine
+    tenant: Tenant, shared_admin: AsyncEngine, stack: Stack, shared_prefix: str
 ) -> None:
     calls = [tenant.put("/customers/C", json=ANA) if turn % 2 else tenant.delete("/customers/C") for turn in range(12)]
     assert {answer.status_code for answer in await asyncio.gather(*calls)} <= {200, 201, 204, 404}
     found = await tenant.get("/customers/C")
     stored = found.json()["version"] if found.status_code == 200 else None
-    last = [row for row in await outbox_of(shared_admin, tenant, "customers") if row.key == f"{tenant.id}:C"][-1]
+
+    async def all_published() -> bool:
+        async with transaction(shared_admin) as connection:
+            query = "select not exists (select from gateway.outbox where published_at is null)"
+            return bool(await connection.scalar(text(query)))
+
+    await until(all_published, seconds=15, what="the outbox is published")
+    records = await read_topic(stack.kafka_bootstrap, f"{shared_prefix}customers")
+    last = [record for record in records if record.key == f"{tenant.id}:C".encode()][-1]
     assert (None if last.value is None else json.loads(last.value)["version"]) == stored
 
 

@@ -161,6 +161,7 @@ async def test_distribution_and_cutoffs(tenant: Tenant, worker: Worker) -> None:
         "method": "quintile",
         "reference_date": None,
         "computed_at": None,
+        "recomputing": None,
         "recency_days": [],
         "frequency": [],
         "monetary": [],

@@ -1,0 +1,60 @@
+"""Which aliases are allowed: each stands for a product of the catalogue, in one step."""
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.api_gateway.errors import conflict, invalid
+from services.api_gateway.reasons import FieldReason
+from services.api_gateway.repository.product_aliases import lock_aliases, standing_of
+
+
+async def check_aliases(connection: AsyncConnection, tenant_id: UUID, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses aliases that what is stored, or their company, forbids; no other writer comes in between.
+
+    Raises:
+        Problem: 422 for a product that is not in the catalogue or the alias itself, 409 for a chain.
+    """
+    await lock_aliases(connection, tenant_id)
+    for refusal in (await refusals(connection, tenant_id, rows)).values():
+        if refusal["field"] == "product_key":
+            raise invalid(**refusal)
+        raise conflict("alias-chain", f"The alias {refusal['reason']}.")
+
+
+async def refusals(
+    connection: AsyncConnection, tenant_id: UUID, rows: Sequence[Mapping[str, Any]]
+) -> dict[str, FieldReason]:
+    """Per alias that may not be stored the first reason why. The rows have distinct aliases.
+
+    They are looked at in their order: one that makes a chain with those before it is the one refused.
+    """
+    wanted = {row["alias"]: row["product_key"] for row in rows}
+    stored = await standing_of(connection, tenant_id, wanted.keys(), wanted.values())
+    aliases, targets = set(stored.aliases), set(stored.targets)
+    found: dict[str, FieldReason] = {}
+    for alias, product in wanted.items():
+        refusal = _refusal(alias, product, stored.products, aliases, targets)
+        if refusal is None:
+            aliases.add(alias)
+            targets.add(product)
+        else:
+            found[alias] = refusal
+    return found
+
+
+def _refusal(
+    alias: str, product: str, products: AbstractSet[str], aliases: AbstractSet[str], targets: AbstractSet[str]
+) -> FieldReason | None:
+    if product == alias:
+        return {"field": "product_key", "reason": "must be another key than the alias"}
+    if product not in products:
+        return {"field": "product_key", "reason": "must be in the catalogue"}
+    if product in aliases:
+        return {"field": "alias", "reason": "must not stand for a key that is an alias itself"}
+    if alias in targets:
+        return {"field": "alias", "reason": "must not be a product that other aliases stand for"}
+    return None
