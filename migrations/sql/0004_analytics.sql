@@ -1,12 +1,5 @@
 -- What lists and figures are read from, so that none of them grows slow with the ledger.
 
--- Lists of customers: one index per order.
-alter table rfm.customer add column if not exists average_basket numeric(24, 4)
-    generated always as (rfm.average_basket(monetary, frequency)) stored;
-create index if not exists customer_by_frequency on rfm.customer (tenant_id, frequency, customer_code);
-create index if not exists customer_by_last_day on rfm.customer (tenant_id, last_order_day, customer_code);
-create index if not exists customer_by_basket on rfm.customer (tenant_id, average_basket, customer_code);
-
 -- Counting customers, by segment with their revenue or by when they began, reads this index alone.
 drop index rfm.customer_by_segment;
 create index customer_by_segment on rfm.customer (tenant_id, segment, customer_code)

@@ -48,12 +48,19 @@ _VALUES: Mapping[str, _Value] = {
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A stretch of a list that one index scan reads in order."""
+    """A stretch of a list that one index scan reads in order.
+
+    Attributes:
+        value: expression that is sorted by; a statement calls it `sort_value` where it has been read.
+        conditions, parameters: what belongs to the stretch, behind the cursor.
+        order, outer_order: the order of rows, and of rows that have a `sort_value`.
+    """
 
     value: str
     conditions: Sequence[str]
-    order: str
     parameters: Mapping[str, Any]
+    order: str
+    outer_order: str
 
 
 def sort_types(sort: Sort) -> tuple[type[Any], ...]:
@@ -83,23 +90,30 @@ def parts(sort: Sort, after: Sequence[Any] | None) -> Iterator[Part]:
     direction, beyond = ("desc", "<") if descending else ("asc", ">")
     if name == "code":
         conditions = [] if after is None else [f"{_CODE} {beyond} :after_code"]
-        yield Part(_CODE, conditions, f"{_CODE} {direction}", {} if after is None else {"after_code": after[0]})
+        order = f"{_CODE} {direction}"
+        yield Part(_CODE, conditions, {} if after is None else {"after_code": after[0]}, order, order)
         return
     value = _VALUES[name]
-    order = f"{value.column} {direction}, {_CODE} {direction}"
-    stretches = [True, False] if value.optional and not descending else [False, True] if value.optional else [False]
-    if after is not None and value.optional:
-        stretches = stretches[stretches.index(after[0] is None) :]
-    for number, without in enumerate(stretches):
-        conditions, parameters = [], {}
+    order, outer = (f"{column} {direction}, {_CODE} {direction}" for column in (value.column, "c.sort_value"))
+    for number, without in enumerate(_stretches(value, descending, after)):
+        conditions, parameters = ([], {}) if after is None or number > 0 else _behind(value, without, beyond, after)
         if value.optional:
             conditions.append(f"{value.column} is {'null' if without else 'not null'}")
-        if after is not None and number == 0:
-            parameters["after_code"] = after[1]
-            if without:
-                conditions.append(f"{_CODE} {beyond} :after_code")
-            else:
-                marker = f"cast(:after_value as {_SQL_TYPES[value.type]})"
-                conditions.append(f"({value.column}, {_CODE}) {beyond} ({marker}, :after_code)")
-                parameters["after_value"] = after[0]
-        yield Part(value.column, conditions, order, parameters)
+        yield Part(value.column, conditions, parameters, order, outer)
+
+
+def _stretches(value: _Value, descending: bool, after: Sequence[Any] | None) -> Sequence[bool]:
+    """Whether each stretch is the one of customers without a value, from the cursor on."""
+    if not value.optional:
+        return [False]
+    stretches = [False, True] if descending else [True, False]
+    return stretches if after is None else stretches[stretches.index(after[0] is None) :]
+
+
+def _behind(value: _Value, without: bool, beyond: str, after: Sequence[Any]) -> tuple[list[str], dict[str, Any]]:
+    """The condition of being behind a cursor, with its parameters."""
+    if without:
+        return [f"{_CODE} {beyond} :after_code"], {"after_code": after[1]}
+    marker = f"cast(:after_value as {_SQL_TYPES[value.type]})"
+    condition = f"({value.column}, {_CODE}) {beyond} ({marker}, :after_code)"
+    return [condition], {"after_value": after[0], "after_code": after[1]}

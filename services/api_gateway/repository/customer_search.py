@@ -108,14 +108,15 @@ async def search(
 async def _read(
     connection: AsyncConnection, narrowed: _Narrowed, part: Part, sort: Sort, count: int
 ) -> Sequence[Row[Any]]:
-    rhythm = "join" if by_rhythm(sort) else "left join"
+    """The page is found first and completed then: what belongs to it is looked up for its rows alone."""
+    rhythm = "join rfm.own_rhythm h using (tenant_id, customer_code)" if by_rhythm(sort) else ""
     statement = text(
-        f"select c.customer_code, c.first_name, c.last_name, c.email, c.phone, c.language, c.tags, c.created_at, "  # noqa: S608
-        f"c.average_basket, h.next_order_expected_at, {PROJECTION}, {part.value} as sort_value "
-        f"from rfm.own_customer c {rhythm} rfm.own_rhythm h "
-        "on h.tenant_id = c.tenant_id and h.customer_code = c.customer_code "
-        "left join rfm.cutoffs q on q.tenant_id = c.tenant_id "
-        f"where {' and '.join([*narrowed.conditions, *part.conditions])} order by {part.order} limit :count"
+        "select c.customer_code, c.first_name, c.last_name, c.email, c.phone, c.language, c.tags, c.created_at, "  # noqa: S608
+        f"c.average_basket, n.next_order_expected_at, {PROJECTION}, c.sort_value "
+        f"from (select c.*, {part.value} as sort_value from rfm.own_customer c {rhythm} "
+        f"where {' and '.join([*narrowed.conditions, *part.conditions])} order by {part.order} limit :count) c "
+        "left join rfm.own_rhythm n on n.tenant_id = c.tenant_id and n.customer_code = c.customer_code "
+        f"left join rfm.cutoffs q on q.tenant_id = c.tenant_id order by {part.outer_order}"
     )
     return (await connection.execute(statement, {**narrowed.parameters, **part.parameters, "count": count})).all()
 
