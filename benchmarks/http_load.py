@@ -27,11 +27,19 @@ class Connection:
 
     async def post(self, path: str, body: bytes, headers: bytes) -> Answer:
         """Sends one POST and reads the whole answer."""
+        return await self._send(
+            f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n", headers, body
+        )
+
+    async def get(self, path: str, headers: bytes) -> Answer:
+        """Sends one GET and reads the whole answer."""
+        return await self._send(f"GET {path} HTTP/1.1\r\nHost: bench\r\n", headers, b"")
+
+    async def _send(self, head: str, headers: bytes, body: bytes) -> Answer:
         if self._writer is None or self._reader is None:
             self._reader, self._writer = await asyncio.open_connection(self._host, self._port)
         began = time.perf_counter()
-        head = f"POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Length: {len(body)}\r\n".encode()
-        self._writer.write(head + headers + b"\r\n" + body)
+        self._writer.write(head.encode() + headers + b"\r\n" + body)
         status, found = _head(await self._reader.readuntil(b"\r\n\r\n"))
         answer = await self._reader.readexactly(int(found.get(b"content-length", b"0")))
         return Answer(status, found, answer, began, time.perf_counter())

@@ -29,6 +29,7 @@ TENANT = UUID(int=0x1AC2)
 DEFAULT_YARDSTICK = ROOT.parent / "shared" / "yardstick" / "yardstick.py"
 PASSWORD = "benchmark-password-of-this-run-alone"
 POLL_S = 0.002
+MODULES = {"importer": "services.api_gateway.importer"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,19 +57,21 @@ class Stack:
         if service == "api_gateway":
             self.gateway_port = port
         log = (self.folder / f"{service}.log").open("ab")
+        command = [sys.executable, "-m", MODULES.get(service, f"services.{service}")]
         self.processes[service] = subprocess.Popen(
-            [sys.executable, "-m", f"services.{service}"], cwd=ROOT, env=self.environment(service, port), stdout=log,
-            stderr=log,
+            command, cwd=ROOT, env=self.environment(service, port), stdout=log, stderr=log,
         )  # fmt: skip
 
     def environment(self, service: str, port: int = 0) -> dict[str, str]:
         """Environment of a service's process."""
-        role = {"api_gateway": "iacrm_gateway", "rfm_worker": "iacrm_rfm"}[service]
+        role = "iacrm_rfm" if service == "rfm_worker" else "iacrm_gateway"
         server = self.admin_url.rpartition("@")[2].partition("/")[0]
         return {
             **os.environ,
             "IACRM_DATABASE_URL": f"postgresql+asyncpg://{role}:{PASSWORD}@{server}/iacrm",
             "IACRM_KAFKA_BOOTSTRAP": self.bootstrap,
+            "IACRM_IMPORT_STORAGE": str(self.folder / "imports"),
+            "IACRM_IMPORT_WORK": str(self.folder / "import-work"),
             "IACRM_PORT": str(port),
             "IACRM_LOG_LEVEL": "WARNING",
             "IACRM_RATE_LIMIT_PER_MINUTE": "100000000",

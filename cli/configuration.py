@@ -24,17 +24,21 @@ characters. Settings of a tenant (time zone, currency, method, limits) are data,
 def render() -> str:
     """The whole page as Markdown."""
     from migrations.settings import MigrationSettings
-    from services.api_gateway.settings import GatewaySettings
+    from services.api_gateway.importer.settings import ImporterSettings
+    from services.api_gateway.settings import GatewaySettings, ImportStorageSettings
     from services.rfm_worker.jobs.settings import RfmJobsSettings
     from services.rfm_worker.rebuild import RebuildSettings
     from services.rfm_worker.settings import RfmWorkerSettings
     from shared.settings import CommonSettings
 
     common = set(CommonSettings.model_fields)
+    files = set(ImportStorageSettings.model_fields)
     parts = [
         HEAD,
         _section("Every service", CommonSettings, common),
-        _section("api_gateway", GatewaySettings, set(GatewaySettings.model_fields) - common),
+        _section("api_gateway", GatewaySettings, set(GatewaySettings.model_fields) - common - files),
+        _section("importer", ImporterSettings, set(ImporterSettings.model_fields) - files),
+        _section("api_gateway and importer", ImportStorageSettings, files - common),
         _section("rfm_worker", RfmWorkerSettings, set(RfmWorkerSettings.model_fields) - common),
         _section("rfm_jobs", RfmJobsSettings, set(RfmJobsSettings.model_fields) - common),
         _section("Rebuild (`./iacrm rebuild rfm`)", RebuildSettings, set(RebuildSettings.model_fields) - common),

@@ -11,6 +11,7 @@ class Credentials:
     """Named secrets of a data folder, in `secrets.json` (mode 0600)."""
 
     def __init__(self, data: Path) -> None:
+        self.data = data
         self._path = data / "secrets.json"
 
     def get(self, name: str) -> str:

@@ -30,6 +30,7 @@ empty by default) and the name below.
 | `content-type` | yes | `application/json` |
 | `ce_subject` | no | what it is about |
 | `ce_requestid` | no | the request that caused it |
+| `ce_backfill` | no | `true`: history that was loaded later; it counts as usual, and never causes a message |
 
 What a consumer cannot apply goes to the topic's dead-letter twin with the original key, value and headers, and with
 `dead_reason`, `dead_detail`, `dead_topic`, `dead_partition`, `dead_offset`, `dead_at` and `dead_service` beside them:

@@ -6,6 +6,8 @@ from sqlalchemy.pool import NullPool
 
 OWNER = "iacrm_owner"
 SCHEMAS = ("gateway", "rfm")
+EXTENSIONS = ("btree_gin", "pg_trgm")
+"""Of the server's own contrib. An administrator makes them, so that the owner needs no right on the database."""
 # Two migrations of different databases of one cluster may start together, and roles belong to the cluster.
 _LOCK = 0x1AC2
 
@@ -30,6 +32,8 @@ async def ensure_roles(url: str, passwords: dict[str, str]) -> None:
             await _owner(connection)
             for role, password in passwords.items():
                 await _login(connection, role, password)
+            for extension in EXTENSIONS:
+                await connection.exec_driver_sql(f"create extension if not exists {extension} schema public")
             for schema in SCHEMAS:
                 await connection.exec_driver_sql(f"create schema if not exists {schema} authorization {OWNER}")
     finally:

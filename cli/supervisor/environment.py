@@ -59,6 +59,13 @@ class Environment:
             "IACRM_HOST": HOST,
             "IACRM_PORT": str(port),
         }
+        if service.keeps_files:
+            settings["IACRM_IMPORT_STORAGE"] = os.environ.get(
+                "IACRM_IMPORT_STORAGE", str(self.credentials.data / "imports")
+            )
+            settings["IACRM_IMPORT_WORK"] = os.environ.get(
+                "IACRM_IMPORT_WORK", str(self.credentials.data / "import-work")
+            )
         if service.signs_tokens:
             settings["IACRM_JWT_SECRETS"] = json.dumps({_KEY_ID: self.credentials.get("jwt_secret")})
             settings["IACRM_JWT_ACTIVE_KID"] = _KEY_ID

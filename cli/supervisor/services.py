@@ -25,12 +25,28 @@ class Service:
     """Receives the secrets of access tokens; nobody else does."""
     module: str | None = None
     """What is started, where it is not `services.<name>`."""
+    keeps_files: bool = False
+    """Is told where uploaded files are kept."""
 
 
 SERVICES = (
     Service("rfm_worker", role="iacrm_rfm", password="rfm_db_password"),
     Service("rfm_jobs", role="iacrm_rfm", password="rfm_db_password", module="services.rfm_worker.jobs"),
-    Service("api_gateway", role="iacrm_gateway", password="gateway_db_password", prefer_port=8000, signs_tokens=True),
+    Service(
+        "importer",
+        role="iacrm_gateway",
+        password="gateway_db_password",
+        module="services.api_gateway.importer",
+        keeps_files=True,
+    ),
+    Service(
+        "api_gateway",
+        role="iacrm_gateway",
+        password="gateway_db_password",
+        prefer_port=8000,
+        signs_tokens=True,
+        keeps_files=True,
+    ),
 )
 """In the order of their start; the gateway comes last and goes first, so that nothing is accepted too early."""
 

@@ -228,7 +228,8 @@ create function rfm.customer_as_of(
             select s.*, (p_day + 2)::timestamp at time zone s.zone as later from rfm.settings_of(p_tenant) s
         ),
         placed as materialized (
-            select s.sale_id, s.sold_at, s.day, s.product_keys, s.quantities, s.unit_prices, s.amounts, void.void,
+            select s.sale_id, s.sold_at, s.day, s.product_keys, s.effective_keys, s.quantities, s.unit_prices,
+                s.amounts, void.void,
                 rfm.net_of(s.gross, void.void, back.amount) as net, rfm.spend_weight(s.sold_at) as weight
             from setting t, rfm.sale s,
                 lateral (
@@ -258,17 +259,17 @@ create function rfm.customer_as_of(
             from total o where o.frequency > 0
         ),
         back as (
-            select r.sale_id, l.product_key, sum(l.amount) as amount
-            from setting t, rfm.sale_return r, unnest(r.product_keys, r.amounts) as l(product_key, amount)
-            where r.tenant_id = p_tenant and r.sale_id = any(array(select sale_id from placed))
-                and (r.returned_at at time zone t.zone)::date <= p_day
+            select r.sale_id, rfm.effective_key(l.product_key, s.product_keys, s.effective_keys) as product_key,
+                sum(l.amount) as amount
+            from setting t, placed s, rfm.sale_return r, unnest(r.product_keys, r.amounts) as l(product_key, amount)
+            where r.tenant_id = p_tenant and r.sale_id = s.sale_id and (r.returned_at at time zone t.zone)::date <= p_day
             group by 1, 2
         ),
         spent as (
             select b.product_key, sum(greatest(0, b.amount - coalesce(back.amount, 0)) * b.weight) as weight
             from (
                 select s.sale_id, s.weight, l.product_key, sum(l.amount) as amount
-                from placed s, unnest(s.product_keys, s.amounts) as l(product_key, amount)
+                from placed s, unnest(coalesce(s.effective_keys, s.product_keys), s.amounts) as l(product_key, amount)
                 where not s.void group by 1, 2, 3
             ) b left join back using (sale_id, product_key)
             group by 1

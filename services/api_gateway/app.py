@@ -13,6 +13,7 @@ from services.api_gateway.dependencies import Services
 from services.api_gateway.edge import Edge
 from services.api_gateway.errors import install_handlers
 from services.api_gateway.exports.response import ExportSlots
+from services.api_gateway.file_store import FileStore
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.idempotency import Idempotency
 from services.api_gateway.large_reads import LargeReads
@@ -22,11 +23,13 @@ from services.api_gateway.openapi import install_openapi
 from services.api_gateway.repository import api_keys as api_key_repository
 from services.api_gateway.repository import tenants as tenant_repository
 from services.api_gateway.routes import (
+    analytics,
     api_keys,
     auth,
     customers,
     exports,
     health,
+    imports,
     ledger,
     lifetime,
     person,
@@ -60,6 +63,7 @@ ROUTERS: Sequence[APIRouter] = (
     ledger.router,
     rfm.router,
     lifetime.router,
+    analytics.router,
     auth.router,
     tenants.router,
     users.router,
@@ -69,6 +73,7 @@ ROUTERS: Sequence[APIRouter] = (
     products.router,
     product_aliases.router,
     exports.router,
+    imports.router,
     status.router,
     health.router,
 )
@@ -114,6 +119,7 @@ def build_services(settings: GatewaySettings) -> Services:
         export_slots=ExportSlots(settings.export_concurrency, settings.export_concurrency_per_tenant),
         large_reads=large_reads,
         past=Past(engine, large_reads, lifetime_s=settings.as_of_cache_s, entries=PAST_STATES),
+        files=FileStore.of(settings),
     )
     services.health.add_live("outbox relay", services.relay.check)
     services.health.add_ready("database", database_answers)
@@ -145,7 +151,7 @@ def create_app(settings: GatewaySettings, services: Services | None = None) -> F
     install_openapi(app)
     # The last one added is the outermost.
     app.add_middleware(Idempotency, services=parts)
-    app.add_middleware(BodyLimits, most_bytes=settings.body_limit)
+    app.add_middleware(BodyLimits, most_bytes=settings.body_limit, wider={imports.router.prefix: settings.import_limit})
     app.add_middleware(Authentication, services=parts)
     app.add_middleware(Edge)
     return app

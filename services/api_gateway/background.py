@@ -23,7 +23,8 @@ async def run_background(services: Services) -> None:
 
     async def clean() -> None:
         await janitor.purge(services.engine)
-        await janitor.erase_closed(services.engine, settings.grace_days)
+        await janitor.delete_expired_files(services.engine, services.files)
+        await janitor.erase_closed(services.engine, settings.grace_days, files=services.files)
         services.relay.notify()
 
     async def note() -> None:

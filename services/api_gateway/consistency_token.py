@@ -6,7 +6,7 @@ published them), never a tenant or a code, so a token that falls into other hand
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,12 +48,22 @@ def of_records(acknowledged: Sequence[RecordMetadata]) -> str:
     if len(acknowledged) == 1:
         (only,) = acknowledged
         return _pack([{"t": only.topic, "p": only.partition, "o": only.offset}])
+    return _pack(positions_of(acknowledged))
+
+
+def positions_of(acknowledged: Iterable[RecordMetadata]) -> list[dict[str, Any]]:
+    """Entries for the last offset in each partition."""
     last: dict[tuple[str, int], int] = {}
     for topic, partition, offset in acknowledged:
         place = (topic, partition)
         if offset > last.get(place, -1):
             last[place] = offset
-    return _pack([{"t": topic, "p": partition, "o": offset} for (topic, partition), offset in sorted(last.items())])
+    return [{"t": topic, "p": partition, "o": offset} for (topic, partition), offset in sorted(last.items())]
+
+
+def of_positions(entries: list[dict[str, Any]]) -> str:
+    """The token of entries that were kept for later."""
+    return _pack(entries)
 
 
 def of_outbox(ids: Sequence[int]) -> str:

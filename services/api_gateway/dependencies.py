@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.api_gateway.context import context_of
 from services.api_gateway.errors import Problem, forbidden
 from services.api_gateway.exports.response import ExportSlots
+from services.api_gateway.file_store import FileStore
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.log_ends import LogEnds
@@ -46,6 +47,7 @@ class Services:
     export_slots: ExportSlots
     large_reads: LargeReads
     past: Past
+    files: FileStore
     health: Health = field(default_factory=Health)
 
 
@@ -106,8 +108,20 @@ class RequireScope(Requires):
 
     async def __call__(self, request: Request) -> Caller:
         caller = caller_of(request)
-        if self._scope not in caller.scopes:
-            raise forbidden(f"This needs the scope {self._scope}.")
+        check_scope(caller, self._scope)
+        return caller
+
+
+class RequireAnyScope(Requires):
+    """A caller of a tenant with at least one of some scopes; which of them it must be is known later."""
+
+    def __init__(self, *scopes: Scope) -> None:
+        self._scopes = frozenset(scopes)
+
+    async def __call__(self, request: Request) -> Caller:
+        caller = caller_of(request)
+        if not self._scopes & caller.scopes:
+            raise forbidden(f"This needs one of the scopes {', '.join(sorted(self._scopes))}.")
         return caller
 
 
@@ -148,6 +162,21 @@ class RequireAnyone(Requires):
 def require_scope(scope: Scope) -> RequireScope:
     """A dependency: the caller, with this scope."""
     return RequireScope(scope)
+
+
+def require_any_scope(*scopes: Scope) -> RequireAnyScope:
+    """A dependency: the caller, with one of these scopes."""
+    return RequireAnyScope(*scopes)
+
+
+def check_scope(caller: Caller, scope: Scope) -> None:
+    """Refuses a caller without this scope.
+
+    Raises:
+        Problem: 403.
+    """
+    if scope not in caller.scopes:
+        raise forbidden(f"This needs the scope {scope}.")
 
 
 def require_role(*roles: str) -> RequireRole:

@@ -1,4 +1,6 @@
-"""Bodies as the API documents show them."""
+"""Bodies and answers as the API documents show them."""
+
+from typing import Any
 
 SALE = {
     "sale_id": "T7-2026-001",
@@ -66,4 +68,90 @@ WHAT_IF = {
         "frequency": [1, 3, 6, 12],
         "monetary": ["50.00", "150.00", "400.00", "1000.00"],
     },
+}
+IMPORT_ID = "6f1c3a90-0d4f-4c1e-8a6b-4c0f9d2a7b5e"
+IMPORT_FILE = """\
+Ticket;Customer;Date;Article;Qty;Price
+T7-2026-001;C-1042;20/11/2026 10:31;P-88;2;39,90
+T7-2026-001;C-1042;20/11/2026 10:31;P-12;1;9,90
+"""
+SALES_FIGURES = {"orders": 7, "units": "9", "revenue": "341.10", "customers": 6}
+POPULARITY: dict[str, Any] = {
+    "product_key": "P-88",
+    "popularity": 0.412345,
+    "reference_date": "2026-11-23",
+    "all_time": {"orders": 212, "units": "260", "revenue": "9874.00", "customers": 143},
+    "last_30_days": SALES_FIGURES,
+}
+FIGURES: dict[str, Any] = {
+    "period": {"from": "2026-10-02", "to": "2026-10-31"},
+    "customers": {"total": 2401, "active": 1190, "new": 58},
+    "orders": 1180,
+    "revenue": "48213.90",
+    "average_basket": "40.8592",
+    "repeat_rate": 0.3127,
+}
+OVERVIEW: dict[str, Any] = {
+    **FIGURES,
+    "period": {"from": "2026-11-01", "to": "2026-11-30"},
+    "customers": {"total": 2469, "active": 1204, "new": 68},
+    "currency": "EUR",
+    "previous": FIGURES,
+}
+POINT = {
+    "period": "2026-W47",
+    "from": "2026-11-16",
+    "to": "2026-11-22",
+    "orders": 271,
+    "units": "1190",
+    "revenue": "11801.55",
+    "customers": 253,
+}
+SALES_TREND: dict[str, Any] = {
+    "period": {"from": "2026-11-16", "to": "2026-11-22"},
+    "granularity": "week",
+    "currency": "EUR",
+    "points": [POINT],
+    "previous": [{**POINT, "period": "2026-W46", "from": "2026-11-09", "to": "2026-11-15"}],
+}
+STANDING = {"segment": "champions", "name": "Champions", "customers": 213, "share": 0.0863}
+SEGMENT_MOVES: dict[str, Any] = {
+    "period": {"from": "2026-10-31", "to": "2026-11-30"},
+    "before": [{**STANDING, "customers": 198, "share": 0.0825}],
+    "after": [STANDING],
+    "flows": [
+        {"from": "champions", "to": "champions", "customers": 183},
+        {"from": "loyal", "to": "champions", "customers": 30},
+        {"from": None, "to": "new", "customers": 68},
+    ],
+    "moved": 98,
+}
+TOP_PRODUCTS: dict[str, Any] = {
+    "period": {"from": "2026-11-01", "to": "2026-11-30"},
+    "by": "revenue",
+    "currency": "EUR",
+    "units": "5120",
+    "revenue": "51377.25",
+    "product_count": 1834,
+    "products": [
+        {
+            "product_key": "P-88",
+            "name": "Oak shelf 80",
+            "family": "Shelves",
+            "orders": 31,
+            "units": "40",
+            "revenue": "1496.00",
+            "share": 0.0291,
+        }
+    ],
+    "families": [
+        {
+            "family": "Shelves",
+            "products": 57,
+            "product_orders": 402,
+            "units": "611",
+            "revenue": "18230.40",
+            "share": 0.3548,
+        }
+    ],
 }

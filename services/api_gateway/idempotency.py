@@ -11,6 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.api_gateway.context import context_of
 from services.api_gateway.errors import Problem, conflict
+from services.api_gateway.multipart import boundary_of
 from services.api_gateway.repository import idempotency as repository
 from services.api_gateway.repository.idempotency import Place, Remembered
 from services.api_gateway.security.callers import Operator, Principal
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 _KEY = re.compile(rb"[\x21-\x7e]{1,200}")
 _KEPT_HEADERS = frozenset([b"content-type", b"location", b"etag", b"x-consistency-token"])
 _FACTS = "/v1/sales"
+STREAMED = frozenset(["/v1/imports"])
+"""Paths whose bodies are too large to be held."""
 SECRETS = frozenset(["/v1/api-keys"])
 """Paths whose answers hold a secret that is shown once: they are never kept."""
 LARGEST_KEPT = 1_000_000
@@ -52,6 +55,9 @@ class Idempotency:
         if key is None or caller is None:
             await self._app(scope, receive, send)
             return
+        if scope["path"] in STREAMED:
+            await self._once_streamed(caller, key, scope, receive, send)
+            return
         body = await _read(receive)
         claim = _Claim(self._services, caller, key, _fingerprint(scope, body))
         try:
@@ -67,17 +73,77 @@ class Idempotency:
             return
         await self._carry_out(claim, scope, _replay(body, receive), send)
 
-    async def _carry_out(self, claim: "_Claim", scope: Scope, receive: Receive, send: Send) -> None:
+    async def _once_streamed(self, caller: Principal, key: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """As for any other path, but the body is never held: what it was is known once it has passed by."""
+        body = StreamedBody(scope, receive)
+        claim = _Claim(self._services, caller, key, b"")
+        earlier = await claim.take()
+        if earlier is not None:
+            if earlier.status is None:
+                await _answer_again(earlier, earlier.request_hash, send)
+                return
+            await body.skip()
+            await _answer_again(earlier, body.fingerprint(), send)
+            return
+        await self._carry_out(claim, scope, body.receive, send, streamed=body)
+
+    async def _carry_out(
+        self, claim: "_Claim", scope: Scope, receive: Receive, send: Send, *, streamed: "StreamedBody | None" = None
+    ) -> None:
         recorder = _Recorder(keep_body=scope["path"] not in SECRETS)
         try:
             await self._app(scope, receive, recorder)
         except BaseException:
             await asyncio.shield(claim.settle(None))
             raise
+        # Of a streamed body that was refused half-way nothing is known that a later one could be compared with.
+        kept = recorder if streamed is None or streamed.complete else None
+        if streamed is not None:
+            claim.fingerprint = streamed.fingerprint()
         # Remembered first, then told: who has the answer and asks again gets it again.
-        await asyncio.shield(claim.settle(recorder))
+        await asyncio.shield(claim.settle(kept))
         for message in recorder.messages:
             await send(message)
+
+
+class StreamedBody:
+    """Passes a multipart body on and takes its fingerprint, in which the boundary does not count: programs draw a new
+    one for each attempt."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._receive = receive
+        self._digest = _digest(scope)
+        content_type = dict(scope["headers"]).get(b"content-type", b"").decode("latin-1")
+        self._boundary = boundary_of(content_type) or b""
+        self._rest = b""
+        self.complete = False
+
+    async def receive(self) -> Message:
+        """The next message from the client."""
+        message = await self._receive()
+        if message["type"] == "http.request":
+            self._add(message.get("body", b""))
+            self.complete = not message.get("more_body", False)
+        return message
+
+    async def skip(self) -> None:
+        """Reads what is still to come."""
+        while not self.complete and (await self.receive())["type"] == "http.request":
+            pass
+
+    def fingerprint(self) -> bytes:
+        """Of what has passed by."""
+        digest = self._digest.copy()
+        digest.update(self._rest)
+        return digest.digest()
+
+    def _add(self, chunk: bytes) -> None:
+        if self._boundary:
+            chunk = (self._rest + chunk).replace(self._boundary, b"\n")
+            # The end may be the beginning of the next boundary.
+            sure = max(0, len(chunk) - len(self._boundary) + 1)
+            chunk, self._rest = chunk[:sure], chunk[sure:]
+        self._digest.update(chunk)
 
 
 class _Recorder:
@@ -122,7 +188,14 @@ class _Claim:
                 if answer is None or answer.status >= 500 or answer.status == 429:
                     await repository.release(connection, self._place)
                 else:
-                    await repository.remember(connection, self._place, answer.status, answer.headers, answer.body)
+                    await repository.remember(
+                        connection,
+                        self._place,
+                        request_hash=self.fingerprint,
+                        status=answer.status,
+                        headers=answer.headers,
+                        body=answer.body,
+                    )
         except Exception as error:
             log.warning("idempotency key not settled", error=type(error).__name__)
 
@@ -167,11 +240,16 @@ def _header(scope: Scope) -> str | None:
 
 
 def _fingerprint(scope: Scope, body: bytes) -> bytes:
+    digest = _digest(scope)
+    digest.update(body)
+    return digest.digest()
+
+
+def _digest(scope: Scope) -> "hashlib._Hash":
     digest = hashlib.sha256()
     for part in (scope["method"].encode(), scope["path"].encode("utf-8", "replace"), scope.get("query_string", b"")):
         digest.update(part + b"\n")
-    digest.update(body)
-    return digest.digest()
+    return digest
 
 
 async def _read(receive: Receive) -> bytes:

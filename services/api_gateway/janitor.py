@@ -1,5 +1,6 @@
-"""Housekeeping: expired tokens and answers go away, and closed tenants are erased after their grace period."""
+"""Housekeeping: expired tokens, answers and files go away, and closed tenants are erased after their grace period."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -7,8 +8,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from services.api_gateway.file_store import FileStore, folder_of
 from services.api_gateway.outgoing import master_data
-from services.api_gateway.repository import erasure
+from services.api_gateway.repository import erasure, imports
 from services.api_gateway.repository import tenants as repository
 from services.api_gateway.tenant_events import changed
 from shared.db.engine import transaction
@@ -28,7 +30,19 @@ async def purge(engine: AsyncEngine) -> None:
         await connection.execute(text("select gateway.purge_expired()"))
 
 
-async def erase_closed(engine: AsyncEngine, grace_days: int, now: datetime | None = None) -> list[UUID]:
+async def delete_expired_files(engine: AsyncEngine, files: FileStore) -> None:
+    """Deletes the stored files of imports that are due: their time is over, or their upload never ended."""
+    async with transaction(engine) as connection:
+        due = await imports.expired(connection, CHUNK)
+    for row in due:
+        await asyncio.to_thread(files.delete, folder_of(row.tenant_id, row.import_id))
+        async with transaction(engine, tenant_id=row.tenant_id) as connection:
+            await imports.files_gone(connection, row.tenant_id, row.import_id)
+
+
+async def erase_closed(
+    engine: AsyncEngine, grace_days: int, now: datetime | None = None, *, files: FileStore
+) -> list[UUID]:
     """Erases every tenant that was closed more than `grace_days` days ago; the ids of those erased.
 
     Safe to interrupt and to run twice at once: each chunk is deleted together with its tombstones, and the tenant's
@@ -38,6 +52,7 @@ async def erase_closed(engine: AsyncEngine, grace_days: int, now: datetime | Non
     async with transaction(engine, operator=True) as connection:
         due = await repository.closed_before(connection, moment)
     for tenant_id in due:
+        await asyncio.to_thread(files.delete, folder_of(tenant_id))
         await _erase(engine, tenant_id)
         log.info("tenant erased", tenant_id=tenant_id)
     return list(due)
@@ -53,6 +68,7 @@ async def _erase(engine: AsyncEngine, tenant_id: UUID) -> None:
             return
         await erasure.remove_accounts(connection, tenant_id)
         await erasure.blank_events(connection, tenant_id)
+        await imports.remove_all(connection, tenant_id)
         erased = await repository.change(connection, row, "system:janitor", {"status": "erased", "name": ERASED_NAME})
         await insert_outbox(connection, "gateway", [changed(erased)])
 

@@ -1,7 +1,7 @@
 """What writes of customers, products and aliases share: ETags, and rows that change together with their events."""
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -187,18 +187,7 @@ class MasterWriter:
         return transaction(self._services.engine, tenant_id=self._tenant_id)
 
     async def _announce(self, connection: AsyncConnection, rows: list[Any]) -> Change:
-        kind = self._kind
-        messages = [
-            master_data(
-                kind.topic,
-                kind.event_type,
-                self._tenant_id,
-                getattr(row, kind.master.key),
-                payload=_payload_of(kind.payload, row),
-                request_id=self._request_id,
-            )
-            for row in rows
-        ]
+        messages = announcements(self._kind, self._tenant_id, rows, request_id=self._request_id)
         return Change(rows, await insert_outbox(connection, "gateway", messages))
 
     def _done(self, change: Change) -> Change:
@@ -223,6 +212,24 @@ PRODUCTS_KIND = Kind(master_repository.PRODUCT, PRODUCTS, "product.changed.v1", 
 ALIASES_KIND = Kind(
     master_repository.ALIAS, PRODUCT_ALIASES, "product-alias.changed.v1", ProductAliasChangedV1, check_aliases
 )
+
+
+def announcements(
+    kind: Kind, tenant_id: UUID, rows: Iterable[Any], *, request_id: str | None, backfill: bool = False
+) -> list[Message]:
+    """The events of stored rows: the full state of each."""
+    return [
+        master_data(
+            kind.topic,
+            kind.event_type,
+            tenant_id,
+            getattr(row, kind.master.key),
+            payload=_payload_of(kind.payload, row),
+            request_id=request_id,
+            backfill=backfill,
+        )
+        for row in rows
+    ]
 
 
 def _payload_of(model: type[Payload], row: Any) -> Payload:

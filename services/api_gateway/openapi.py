@@ -20,7 +20,9 @@ TAGS = [
     {"name": "products", "description": "The catalogue."},
     {"name": "sales", "description": "Facts: sales, returns, cancellations. Accepted once the event log has them."},
     {"name": "exports", "description": "A tenant's data as CSV, NDJSON or Parquet, streamed."},
+    {"name": "imports", "description": "Files of sales, returns, customers or products, taken in the background."},
     {"name": "rfm", "description": "Segments and cut-offs."},
+    {"name": "analytics", "description": "Figures of a period, and of as many days before."},
     {"name": "operations", "description": "Health, metrics and contracts of this process."},
 ]
 SECURITY_SCHEMES = {

@@ -10,10 +10,17 @@ from shared.messaging.record import Message
 
 
 def master_data(
-    topic: Topic, type_: str, tenant_id: UUID, code: str, *, payload: Payload | None, request_id: str | None
+    topic: Topic,
+    type_: str,
+    tenant_id: UUID,
+    code: str,
+    *,
+    payload: Payload | None,
+    request_id: str | None,
+    backfill: bool = False,
 ) -> Message:
     """The full state of one customer or product; without a payload the tombstone of its key."""
-    envelope = Envelope.new(type_, tenant_id, source=SOURCE, subject=code, request_id=request_id)
+    envelope = Envelope.new(type_, tenant_id, source=SOURCE, subject=code, request_id=request_id, backfill=backfill)
     value = None if payload is None else to_bytes(payload)
     return Message(topic.name, f"{tenant_id}:{code}".encode(), value, envelope.to_headers())
 

@@ -39,7 +39,7 @@ def encode_cursor(kind: str, tenant: UUID | None, values: Sequence[Any]) -> str:
     Args:
         kind: names the list and whatever else the cursor depends on (sort, filters).
         tenant: whose list it is.
-        values: str, int, datetime, Decimal, UUID or None, in the order of the sort key.
+        values: str, int, datetime, date, Decimal, UUID or None, in the order of the sort key.
     """
     packed = orjson.dumps([None if v is None else v if isinstance(v, int) else _text(v) for v in values])
     return base64.urlsafe_b64encode(_check(kind, tenant, packed) + packed).decode().rstrip("=")
@@ -94,7 +94,7 @@ def _convert(wanted: type[Any], value: Any) -> Any:
         return value
     if not isinstance(value, str) or "\0" in value:
         raise ValueError
-    make: Callable[[str], Any] = datetime.fromisoformat if wanted is datetime else wanted
+    make: Callable[[str], Any] = getattr(wanted, "fromisoformat", wanted)
     converted = make(value)
     if isinstance(converted, Decimal) and not converted.is_finite():
         raise ValueError

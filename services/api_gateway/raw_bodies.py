@@ -48,7 +48,7 @@ def documented(
         ndjson: model of one line, where the route also takes application/x-ndjson.
     """
     named = {name: {"value": value} for name, value in examples.items()}
-    content: dict[str, Any] = {"application/json": {"schema": _schema(model), "examples": named}}
+    content: dict[str, Any] = {"application/json": {"schema": inlined_schema(model), "examples": named}}
     if ndjson is not None:
         line = {"type": "string", "description": f"one {ndjson.__name__} as JSON per line"}
         (records,) = next(iter(examples.values())).values()
@@ -59,7 +59,8 @@ def documented(
     return {"requestBody": {"required": True, "content": content}}
 
 
-def _schema(model: type[BaseModel]) -> Any:
+def inlined_schema(model: type[BaseModel]) -> Any:
+    """The JSON schema of a model, without references."""
     schema = model.model_json_schema()
     definitions = schema.pop("$defs", {})
     return _inline(schema, definitions)

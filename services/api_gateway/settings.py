@@ -1,13 +1,42 @@
 """The gateway's knobs."""
 
+import json
 from typing import ClassVar, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from shared.settings import DEVELOPMENT_SECRET, CommonSettings, refuse_weak
 
 
-class GatewaySettings(CommonSettings):
+class ImportStorageSettings(CommonSettings):
+    """Where uploaded files are kept: the gateway writes them there, and the importer reads them."""
+
+    import_storage: str = Field(
+        ".data/imports",
+        min_length=1,
+        description="where uploaded files are kept: a folder that gateway and importer share, or s3://bucket/prefix",
+    )
+    import_storage_options: SecretStr = Field(
+        SecretStr(""),
+        description='JSON of options for it, for S3: {"key": "...", "secret": "...", "endpoint_url": "..."}',
+    )
+    import_retention_days: int = Field(
+        30, ge=0, le=3650, description="days after its end that the stored files of an import are kept"
+    )
+
+    @field_validator("import_storage_options")
+    @classmethod
+    def _object(cls, value: SecretStr) -> SecretStr:
+        try:
+            good = isinstance(json.loads(value.get_secret_value() or "{}"), dict)
+        except ValueError:
+            good = False
+        if not good:
+            raise ValueError("IACRM_IMPORT_STORAGE_OPTIONS must be a JSON object")
+        return value
+
+
+class GatewaySettings(ImportStorageSettings):
     """Environment variables `IACRM_*` of the gateway.
 
     Raises:
@@ -63,6 +92,7 @@ class GatewaySettings(CommonSettings):
     last_used_s: float = Field(60, gt=0, description="seconds between writes of when API keys were last used")
 
     body_limit: int = Field(5_000_000, ge=1_000, description="largest body in bytes")
+    import_limit: int = Field(1_073_741_824, ge=1_000, description="largest body of an import in bytes")
     idempotency_lock_s: int = Field(
         60, ge=5, description="seconds after which a request that never answered may be tried again"
     )

@@ -1,6 +1,7 @@
 """Tables of the schema `gateway`: accounts and master data, which the gateway alone writes."""
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     CheckConstraint,
     Column,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -168,6 +170,47 @@ idempotency_key = Table(
     Column("body", LargeBinary),
     Column("created_at", TIME, nullable=False, server_default=NOW),
     Index("idempotency_key_age", "created_at"),
+)
+
+import_job = Table(
+    "import_job",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("import_id", Uuid, primary_key=True),
+    Column("kind", Text, CheckConstraint("kind in ('sales', 'returns', 'customers', 'products')"), nullable=False),
+    Column(
+        "state",
+        Text,
+        CheckConstraint("state in ('uploading', 'queued', 'running', 'paused', 'completed', 'failed', 'cancelled')"),
+        nullable=False,
+    ),
+    Column("options", JSONB, nullable=False),
+    Column("file_name", Text),
+    Column("format", Text),
+    Column("size_bytes", BigInteger, nullable=False, server_default="0"),
+    Column("sha256", Text),
+    Column("request_id", Text),
+    Column("created_at", TIME, nullable=False, server_default=NOW),
+    Column("created_by", Text, nullable=False),
+    Column("accepted_at", TIME, comment="when the file was complete: the time of every event made of it"),
+    Column("started_at", TIME),
+    Column("finished_at", TIME),
+    Column("expires_at", TIME, comment="when its stored files are due to be deleted; null once they are gone"),
+    Column("claimed_by", Uuid),
+    Column("lease_until", TIME),
+    Column("attempts", Integer, nullable=False, server_default="0", comment="claims since the last finished part"),
+    Column("understood", JSONB),
+    Column("plan", Text, comment="what the division into parts depends on; another one begins anew"),
+    Column("parts", Integer),
+    Column("parts_done", Integer, nullable=False, server_default="0"),
+    Column("counts", JSONB, nullable=False, server_default="{}"),
+    Column("errors", JSONB, nullable=False, server_default="[]"),
+    Column("sample", JSONB),
+    Column("positions", JSONB, nullable=False, server_default="[]"),
+    Column("reason", Text),
+    Index("import_job_newest", "tenant_id", "created_at", "import_id"),
+    Index("import_job_open", "created_at", postgresql_where=text("state in ('queued', 'running')")),
+    Index("import_job_expiry", "expires_at", postgresql_where=text("expires_at is not null")),
 )
 
 TENANT_TABLES = tuple(table.name for table in metadata.sorted_tables if "tenant_id" in table.c)

@@ -1,4 +1,4 @@
-"""Composition root: settings become engine, producer, relay, scorer, delivery, consumer and the ASGI application."""
+"""Composition root: settings become engine, producer, relay, scorer, refresher, delivery, consumer and ASGI app."""
 
 import asyncio
 import contextlib
@@ -14,6 +14,8 @@ from services.rfm_worker import alias_mover
 from services.rfm_worker.alias_mover import AliasMover
 from services.rfm_worker.domain.facts import Item
 from services.rfm_worker.handlers import Applier, decode
+from services.rfm_worker.refresher import STUCK_AFTER_S as REFRESHER_STUCK_AFTER_S
+from services.rfm_worker.refresher import Refresher
 from services.rfm_worker.repository.batch import BatchWriter
 from services.rfm_worker.scorer import STUCK_AFTER_S, Scorer
 from services.rfm_worker.settings import RfmWorkerSettings
@@ -43,6 +45,7 @@ class Worker:
     relay: OutboxRelay
     scorer: Scorer
     mover: AliasMover
+    refresher: Refresher
     consumer: WorkerConsumer
     health: Health
     asgi: AsgiFastStream
@@ -54,9 +57,11 @@ class Worker:
         await self.relay.start()
         self.scorer.start()
         self.mover.start()
+        self.refresher.start()
         try:
             yield
         finally:
+            await self.refresher.stop()
             await self.mover.stop()
             await self.scorer.stop()
             await self.relay.stop()
@@ -82,6 +87,7 @@ def build(settings: RfmWorkerSettings) -> Worker:
     scorer = Scorer(engine, now=now, interval_s=settings.score_interval_s)
     secret = settings.erasure_secret.get_secret_value()
     mover = AliasMover(engine, secret)
+    refresher = Refresher(engine, interval_s=settings.refresh_interval_s)
     applier = Applier(engine, BatchWriter(secret), now, scorer.wake)
     delivery = BatchDelivery[Item](
         decode=decode, apply=applier.apply, dead_letters=DeadLetterWriter(producer, SERVICE),
@@ -91,7 +97,7 @@ def build(settings: RfmWorkerSettings) -> Worker:
         settings.kafka_bootstrap, service=SERVICE, topics=consumed_by(SERVICE), delivery=delivery,
         prefix=settings.topic_prefix, settings=_reading(settings),
     )  # fmt: skip
-    health = _health(engine, relay, scorer, consumer)
+    health = _health(engine, relay, scorer, refresher, consumer)
     health.add_live("alias mover", mover.progress.stuck(alias_mover.STUCK_AFTER_S, "alias mover"))
 
     @contextlib.asynccontextmanager
@@ -109,7 +115,7 @@ def build(settings: RfmWorkerSettings) -> Worker:
         lifespan=lifespan,
         logger=None,
     )
-    worker = Worker(engine, producer, relay, scorer, mover, consumer, health, asgi)
+    worker = Worker(engine, producer, relay, scorer, mover, refresher, consumer, health, asgi)
     return worker
 
 
@@ -120,7 +126,9 @@ def _reading(settings: RfmWorkerSettings) -> ConsumerSettings:
     )
 
 
-def _health(engine: AsyncEngine, relay: OutboxRelay, scorer: Scorer, consumer: WorkerConsumer) -> Health:
+def _health(
+    engine: AsyncEngine, relay: OutboxRelay, scorer: Scorer, refresher: Refresher, consumer: WorkerConsumer
+) -> Health:
     async def database_answers() -> str | None:
         async with transaction(engine) as connection:
             await connection.execute(text("select 1"))
@@ -130,5 +138,6 @@ def _health(engine: AsyncEngine, relay: OutboxRelay, scorer: Scorer, consumer: W
     consumer.register(health)
     health.add_live("outbox relay", relay.check)
     health.add_live("scorer", scorer.progress.stuck(STUCK_AFTER_S, "scorer"))
+    health.add_live("refresher", refresher.progress.stuck(REFRESHER_STUCK_AFTER_S, "refresher"))
     health.add_ready("database", database_answers)
     return health

@@ -20,6 +20,9 @@ class RfmWorkerSettings(CommonSettings):
     score_interval_s: float = Field(
         2.0, ge=0.05, le=60, description="least seconds between two runs that move one tenant's cut-offs"
     )
+    refresh_interval_s: float = Field(
+        1.0, ge=0.05, le=60, description="seconds between two looks for customers and periods to refresh"
+    )
     max_dead_run: int = Field(
         100, ge=1, le=1_000_000, description="dead records in a row after which the worker stops loudly"
     )

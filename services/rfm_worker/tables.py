@@ -23,6 +23,7 @@ from sqlalchemy import (
     Text,
     Uuid,
     func,
+    text,
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
@@ -38,6 +39,12 @@ SUM = Numeric(24, 4)
 UNITS = Numeric(24, 3)
 WEIGHT = Numeric()
 """Decayed sums are exact decimals of any length: adding and taking away leave no rounding dust."""
+POPULARITY_CLASS = (
+    "case when units_weight > 0 then floor(log(units_weight::float8) * 1.66)::smallint else (-32768)::smallint end"
+)
+"""The largest weight of a tenant is found among the few products of its highest class."""
+FIRST_REVISION = "(extract(epoch from clock_timestamp()) * 1000000)::bigint"
+"""In microseconds, so that a day's row that was deleted and made again has grown all the same."""
 KEY = Text(collation="C")
 TIME = DateTime(timezone=True)
 
@@ -86,6 +93,7 @@ sale = Table(
     Column("metadata", JSONB),
     Index("sale_of_customer", "tenant_id", "customer_code", "sold_at", "sale_id"),
     Index("sale_by_time", "tenant_id", "sold_at", "sale_id"),
+    Index("sale_by_day", "tenant_id", "day", postgresql_include=["customer_code", "net"]),
     comment="The ledger: one row a sale with its lines as parallel arrays; recorded = false waits for its sale.",
 )
 
@@ -143,7 +151,13 @@ customer = Table(
     Column("segment_since", TIME, nullable=False, server_default=func.now()),
     Column("average_basket", SUM, Computed("rfm.average_basket(monetary, frequency)", persisted=True)),
     Index("customer_by_hash", "tenant_id", "code_hash"),
-    Index("customer_by_segment", "tenant_id", "segment", "customer_code"),
+    Index(
+        "customer_by_segment",
+        "tenant_id",
+        "segment",
+        "customer_code",
+        postgresql_include=["monetary", "created_at", "first_order_at"],
+    ),
     Index("customer_by_spend", "tenant_id", "monetary", "customer_code"),
     Index("customer_by_last_order", "tenant_id", "last_order_at", "customer_code"),
     Index("customer_by_last_day", "tenant_id", "last_order_day", "customer_code"),
@@ -177,6 +191,9 @@ product = Table(
     Column("units", UNITS, nullable=False, server_default="0"),
     Column("revenue", SUM, nullable=False, server_default="0"),
     Column("units_weight", WEIGHT, nullable=False, server_default="0"),
+    Column("customers", Integer, nullable=False, server_default="0"),
+    Column("popularity_class", SmallInteger, Computed(POPULARITY_CLASS, persisted=True), nullable=False),
+    Index("product_by_popularity", "tenant_id", "popularity_class"),
     comment="Net contributions per product; units_weight decays with a half-life of 90 days.",
 )
 
@@ -207,6 +224,65 @@ day = Table(
     Column("orders", Integer, nullable=False),
     Column("units", UNITS, nullable=False),
     Column("revenue", SUM, nullable=False),
+    Column("revision", BigInteger, nullable=False, server_default=text(FIRST_REVISION)),
+)
+
+period = Table(
+    "period",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("grain", Text, CheckConstraint("grain in ('day', 'week', 'month')"), primary_key=True),
+    Column("start", Date, primary_key=True),
+    Column("revision", BigInteger, nullable=False),
+    Column("customers", Integer, nullable=False),
+    comment="Distinct customers of a day, ISO week or month; holds as long as the revisions of its days add up to it.",
+)
+
+product_period = Table(
+    "product_period",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("grain", Text, CheckConstraint("grain in ('day', 'month')"), primary_key=True),
+    Column("start", Date, primary_key=True),
+    Column("product_key", KEY, primary_key=True),
+    Column("orders", Integer, nullable=False),
+    Column("units", UNITS, nullable=False),
+    Column("revenue", SUM, nullable=False),
+    comment="What was sold of a product in a day or month; holds as long as its period.",
+)
+
+customer_queue = Table(
+    "customer_queue",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("tenant_id", Uuid, nullable=False),
+    Column("customer_codes", ARRAY(KEY), nullable=False),
+    Column("product_keys", ARRAY(KEY), nullable=False),
+    Index("customer_queue_of_tenant", "tenant_id", "id"),
+    comment="Customers that a batch changed, products whose family it changed; until search and rhythm follow.",
+)
+
+customer_search = Table(
+    "customer_search",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("customer_code", KEY, primary_key=True),
+    Column("words", Text, nullable=False),
+    Column("tags", ARRAY(Text), nullable=False),
+    Column("families", ARRAY(Text), nullable=False),
+    comment="What customers are found by, apart from their row, which every sale updates.",
+)
+"""Its GIN index stands in the migration: an operator class of an extension is no business of this module."""
+
+rhythm = Table(
+    "rhythm",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("customer_code", KEY, primary_key=True),
+    Column("usual_interval_days", Numeric(12, 1)),
+    Column("next_order_expected_at", Date),
+    Index("rhythm_by_date", "tenant_id", "next_order_expected_at", "customer_code"),
+    comment="The expected next order of every customer, for lists in its order.",
 )
 
 cutoffs = Table(
@@ -282,6 +358,12 @@ segment_change = Table(
     Column("cause", Text, nullable=False),
     Column("cause_id", Text),
     Index("segment_change_of_customer", "tenant_id", "customer_code", "id"),
+    Index(
+        "segment_change_by_time",
+        "tenant_id",
+        "changed_at",
+        postgresql_include=["id", "customer_code", "previous", "segment"],
+    ),
 )
 
 erasure = Table(
@@ -351,5 +433,9 @@ REBUILT_TABLES = (
 """What follows from the events alone: a rebuild fills them anew and puts them in the place of the old ones."""
 EMPTIED_TABLES = ("score_request",)
 """What a rebuild has done with: everybody is scored by it."""
-KEPT_TABLES = ("segment_change", "outbox", "applied_offset", "job_run", "lifetime_model", "lifetime_value")
-"""What a rebuild leaves as it is: what was told and is to be told, how far the worker has come, and what jobs made."""
+KEPT_TABLES = (
+    "segment_change", "outbox", "applied_offset", "job_run", "lifetime_model", "lifetime_value", "customer_queue",
+    "customer_search", "rhythm", "period", "product_period",
+)  # fmt: skip
+"""What a rebuild leaves as it is: what was told and is to be told, how far the worker has come, what jobs made, and
+what the refresher derives anew once everybody is queued."""

@@ -54,6 +54,8 @@ def create_engine(
                 "statement_timeout": str(int(statement_timeout_s * 1000)),
                 "idle_in_transaction_session_timeout": "60000",
                 "timezone": "UTC",
+                # The longest statement of a service takes milliseconds; compiling it took a hundred.
+                "jit": "off",
                 "search_path": schema,
                 **(options or {}),
             },

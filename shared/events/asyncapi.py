@@ -17,6 +17,7 @@ _HEADERS: dict[str, tuple[str, bool]] = {
     "content-type": ("application/json", True),
     "ce_subject": ("What it is about.", False),
     "ce_requestid": ("The request that caused it.", False),
+    "ce_backfill": ("`true` for history that was loaded later: no message is ever sent because of it.", False),
 }
 _BINDING = "0.5.0"
 

@@ -21,7 +21,8 @@ class Envelope:
     """The attributes of one event.
 
     `time` is when the event was accepted (not when the sale was made) and carries a zone; of two events of one natural
-    key the earlier (`time`, then `id`) stands.
+    key the earlier (`time`, then `id`) stands. `backfill` marks history that was loaded later: it counts like any other
+    event, and nobody is ever written to because of it.
     """
 
     id: str
@@ -31,13 +32,21 @@ class Envelope:
     tenant_id: UUID
     subject: str | None = None
     request_id: str | None = None
+    backfill: bool = False
 
     @classmethod
     def new(
-        cls, type_: str, tenant_id: UUID, *, source: str, subject: str | None = None, request_id: str | None = None
+        cls,
+        type_: str,
+        tenant_id: UUID,
+        *,
+        source: str,
+        subject: str | None = None,
+        request_id: str | None = None,
+        backfill: bool = False,
     ) -> "Envelope":
         """An envelope with a fresh id and the present moment."""
-        return cls(str(uuid.uuid4()), type_, source, datetime.now(UTC), tenant_id, subject, request_id)
+        return cls(str(uuid.uuid4()), type_, source, datetime.now(UTC), tenant_id, subject, request_id, backfill)
 
     def to_headers(self) -> list[tuple[str, bytes]]:
         """Headers for a Kafka record."""
@@ -54,6 +63,8 @@ class Envelope:
             headers.append(("ce_subject", self.subject.encode()))
         if self.request_id is not None:
             headers.append(("ce_requestid", self.request_id.encode()))
+        if self.backfill:
+            headers.append(("ce_backfill", b"true"))
         return headers
 
     @classmethod
@@ -74,6 +85,7 @@ class Envelope:
             tenant_id=_uuid(_required(found, "ce_tenantid")),
             subject=found.get("ce_subject"),
             request_id=found.get("ce_requestid"),
+            backfill=found.get("ce_backfill") == "true",
         )
 
 

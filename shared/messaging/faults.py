@@ -4,8 +4,8 @@ import os
 import signal
 
 POINTS = frozenset({
-    "after_stage", "before_commit", "after_commit", "before_offset_commit", "before_mark", "rebuild_opened",
-    "rebuild_filled", "rebuild_locked", "rebuild_swapped",
+    "after_stage", "before_commit", "after_commit", "before_offset_commit", "before_mark", "before_checkpoint",
+    "rebuild_opened", "rebuild_filled", "rebuild_locked", "rebuild_swapped",
 })  # fmt: skip
 _armed = os.environ.get("IACRM_FAULT_POINT", "")
 

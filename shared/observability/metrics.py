@@ -84,6 +84,10 @@ OUTBOX_DELAY_SECONDS = Histogram(
 OUTBOX_FAILURES = Counter("iacrm_outbox_failures_total", "Relay rounds that failed, by cause.", ["schema", "cause"])
 OUTBOX_LEADER = Gauge("iacrm_outbox_leader", "1 while this process relays the schema's outbox, else 0.", ["schema"])
 
+# --- Importer
+IMPORTS_ENDED = Counter("iacrm_imports_ended_total", "Imports that ended, by state.", ["state"])
+IMPORT_PARTS = Counter("iacrm_import_parts_total", "Parts of files that were imported and written down.")
+
 # --- rfm worker
 CUTOFF_SECONDS = Histogram("iacrm_cutoff_seconds", "Seconds to find the cut-offs of one tenant.", buckets=FAST)
 SEGMENT_CHANGES = Counter("iacrm_segment_changes_total", "Customers that changed their segment.", ["segment"])

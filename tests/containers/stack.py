@@ -103,7 +103,7 @@ def open_stack(engine: Engine, images: Images, project: str, folder: Path) -> It
         cleanup.enter_context(engine.health_checks(project))
         try:
             stack.compose("up", "--no-build", "--detach")
-            for service in ("api_gateway", "rfm_worker", "rfm_jobs"):
+            for service in ("api_gateway", "importer", "rfm_worker", "rfm_jobs"):
                 stack.wait_healthy(service)
         except EngineError as error:
             raise EngineError(f"{error}\n{_logs(stack)}") from error

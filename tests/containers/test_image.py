@@ -53,7 +53,7 @@ def test_image_says_how_it_is_run(facts: Any) -> None:
     assert {"org.opencontainers.image.title", "org.opencontainers.image.revision"} <= set(config["Labels"])
 
 
-@pytest.mark.parametrize("service", ["services.api_gateway", "services.rfm_worker"])
+@pytest.mark.parametrize("service", ["services.api_gateway", "services.api_gateway.importer", "services.rfm_worker"])
 def test_production_refuses_to_start_without_secrets(engine: Engine, images: Images, service: str) -> None:
     with pytest.raises(EngineError, match="IACRM_ERASURE_SECRET must be set"):
         _inside(engine, images, "python", "-m", service)

@@ -13,7 +13,7 @@ from tests.support.api import Api
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
-OURS = ("api_gateway", "rfm_worker", "rfm_jobs")
+OURS = ("api_gateway", "importer", "rfm_worker", "rfm_jobs")
 SERVICES = ("postgres", "kafka", *OURS)
 MEGABYTE = 1024**2
 

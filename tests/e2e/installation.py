@@ -155,7 +155,7 @@ class Installation:
         return totals
 
 
-def environment(stack: Stack, database_url: str, prefix: str, port: int) -> dict[str, str]:
+def environment(stack: Stack, database_url: str, prefix: str, port: int, files: Path) -> dict[str, str]:
     """Settings of a service: production's code paths, limits wide enough for a suite from one address."""
     return {
         **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
@@ -166,6 +166,9 @@ def environment(stack: Stack, database_url: str, prefix: str, port: int) -> dict
         "IACRM_KAFKA_BOOTSTRAP": stack.kafka_bootstrap,
         "IACRM_TOPIC_PREFIX": prefix,
         "IACRM_DATABASE_URL": database_url,
+        "IACRM_IMPORT_STORAGE": str(files / "imports"),
+        "IACRM_IMPORT_WORK": str(files / "import-work"),
+        "IACRM_IMPORT_POLL_S": "0.1",
         "IACRM_ERASURE_SECRET": ERASURE_SECRET,
         "IACRM_JWT_SECRETS": json.dumps({JWT_KID: JWT_SECRET}),
         "IACRM_JWT_ACTIVE_KID": JWT_KID,
@@ -211,15 +214,15 @@ async def topics(stack: Stack) -> AsyncIterator[str]:
 
 def start(name: str, stack: Stack, database: Database, prefix: str, logs: Path) -> Process:
     """A service as a process; its log is a file in `logs`."""
-    url = database.gateway_url if name == "api_gateway" else database.rfm_url
+    url = database.rfm_url if name == "rfm_worker" else database.gateway_url
     port = next(port for port in random.sample(RANGE, 500) if is_free(port))
-    return Process(name, environment(stack, url, prefix, port), logs / f"{name}-{port}.log", port)
+    return Process(name, environment(stack, url, prefix, port, logs), logs / f"{name}-{port}.log", port)
 
 
 @asynccontextmanager
 async def running(stack: Stack, database: Database, prefix: str, logs: Path) -> AsyncIterator[Installation]:
-    """A gateway and a worker, stopped afterwards."""
-    services = [start(name, stack, database, prefix, logs) for name in ("api_gateway", "rfm_worker")]
+    """A gateway, an importer and a worker, stopped afterwards."""
+    services = [start(name, stack, database, prefix, logs) for name in ("api_gateway", "importer", "rfm_worker")]
     try:
         await asyncio.gather(*(service.ready() for service in services))
         async with httpx.AsyncClient(base_url=services[0].url, timeout=40) as http:

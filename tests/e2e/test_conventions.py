@@ -78,7 +78,13 @@ async def test_answers_say_what_is_left_of_the_rate_and_refuse_what_exceeds_it(
 ) -> None:
     installation = shop.installation
     port = next(port for port in random.sample(RANGE, 500) if is_free(port))
-    settings = environment(installation.stack, installation.database.gateway_url, installation.prefix, port)
+    settings = environment(
+        installation.stack,
+        installation.database.gateway_url,
+        installation.prefix,
+        port,
+        tmp_path_factory.mktemp("files"),
+    )
     log = tmp_path_factory.mktemp("limited") / "gateway.log"
     gateway = Process(
         "api_gateway", {**settings, "IACRM_RATE_LIMIT_REQUESTS": "3", "IACRM_LOG_LEVEL": "WARNING"}, log, port

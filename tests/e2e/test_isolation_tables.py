@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from tests.e2e.installation import Installation
-from tests.e2e.two_tenants import Scene, tenant_tables
+from tests.e2e.two_tenants import BACKGROUND, Scene, tenant_tables
 
 
 async def test_every_table_with_a_tenant_has_row_level_security_for_both_roles(scene: Scene) -> None:
@@ -26,28 +26,15 @@ async def test_every_table_with_a_tenant_has_row_level_security_for_both_roles(s
         await admin.close()
 
 
-NOT_FILLED_BY_THE_SCENE = (
-    "rfm.score_request (tenant_id) values ($1::uuid)",
-    "rfm.alias_move (tenant_id, alias) values ($1::uuid, 'T')",
-    "rfm.recompute (tenant_id, requested_at, cause, step, updated_at) "
-    "values ($1::uuid, now(), 'repair', 'days', now()) on conflict do nothing",
-    "rfm.job_run (tenant_id, job, finished_at, seconds, outcome, orders, figures) "
-    "values ($1::uuid, 'self_check', now(), 1, 'passed', 1, '{}')",
-    "rfm.lifetime_model (tenant_id, fitted_at, status, reference_date, history_days, horizon_days, customers) "
-    "values ($1::uuid, now(), 'ok', now(), 400, 365, 1)",
-    "rfm.lifetime_value (tenant_id, customer_code, probability_alive, expected_orders, expected_value, low, high, "
-    "computed_at) values ($1::uuid, 'c', 1, 1, 1, 0, 2, now())",
-)
-
-
 async def _count(connection: asyncpg.Connection, table: str, tenant_id: str) -> int:
     return int(await connection.fetchval(f"select count(*) from {table} where tenant_id = $1::uuid", tenant_id))
 
 
 async def _tenant_with_all_tables_filled(admin: asyncpg.Connection, scene: Scene) -> dict[str, str]:
-    """Table -> one row of A as JSON. What the worker empties, or fills at night, gets a row that is rolled back."""
-    for row in NOT_FILLED_BY_THE_SCENE:
-        await admin.execute(f"insert into {row}", scene.victim.tenant_id)
+    """Table -> one row of A as JSON. What the worker empties, or fills when it comes by, gets a row that is rolled
+    back."""
+    for table, row in BACKGROUND.items():
+        await admin.execute(f"insert into {table} {row.replace('$1', '$1::uuid')}", scene.victim.tenant_id)
     samples = {}
     for table in await tenant_tables(admin):
         query = f"select to_jsonb(t)::text from {table} t where tenant_id = $1::uuid limit 1"

@@ -1,10 +1,6 @@
 """What docs/sending-sales.md, docs/time-travel.md and README.md tell people to paste works word for word."""
 
 import asyncio
-import json
-import re
-import shutil
-import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,18 +10,10 @@ import aiokafka
 import pytest
 
 from tests.e2e.installation import TOKEN, Installation, expect
+from tests.e2e.pages import IACRM, bash, blocks_of, json_values, program
 from tests.stack import ROOT
 
 PAGE = ROOT / "docs" / "sending-sales.md"
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-# The stack runs already: the command of the first block only has to say where.
-IACRM = """#!/bin/sh
-case "$1" in
-  up) exit 0 ;;
-  status) echo '{"gateway_url": "BASE", "kafka_bootstrap": "KAFKA", "processes": []}' ;;
-  *) exit 64 ;;
-esac
-"""
 # The two programs of the last block that a machine may lack; kcat's stand-in knows the options that the page uses.
 UUIDGEN = """#!PYTHON
 import uuid
@@ -62,37 +50,7 @@ class QuickStart:
 
 def blocks(language: str, page: Path = PAGE) -> list[str]:
     """A page's blocks in one language."""
-    return [code for found, code in BLOCK.findall(page.read_text(encoding="utf-8")) if found == language]
-
-
-def _program(folder: Path, name: str, text: str) -> None:
-    path = folder / name
-    path.write_text(text)
-    path.chmod(path.stat().st_mode | stat.S_IXUSR)
-
-
-async def _bash(script: str, folder: Path, **environment: str) -> str:
-    process = await asyncio.create_subprocess_exec(
-        shutil.which("bash") or "bash",
-        "-c",
-        "set -euo pipefail\n" + script,
-        cwd=folder,
-        env={"PATH": f"{folder}:/usr/local/bin:/usr/bin:/bin", **environment},
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    output, errors = await asyncio.wait_for(process.communicate(), 90)
-    assert process.returncode == 0, f"{output.decode()}\n{errors.decode()}"
-    return output.decode()
-
-
-def _json_values(text: str) -> list[Any]:
-    values, decoder, rest = [], json.JSONDecoder(), text.strip()
-    while rest:
-        value, end = decoder.raw_decode(rest)
-        values.append(value)
-        rest = rest[end:].strip()
-    return values
+    return blocks_of(page, language)
 
 
 @pytest.fixture(scope="module")
@@ -104,14 +62,14 @@ async def quick_start(installation: Installation, tmp_path_factory: pytest.TempP
     await admin.execute("update gateway.user_account set username = user_id::text where username = 'ana'")
     await admin.close()
     address = installation.stack.kafka_bootstrap
-    _program(folder, "iacrm", IACRM.replace("BASE", installation.base_url).replace("KAFKA", address))
+    program(folder, "iacrm", IACRM.replace("BASE", installation.base_url).replace("KAFKA", address))
     marker = "@@@ next block @@@"
     script = f"\necho '{marker}'\n".join(blocks("sh")[:-1])
     script += (
         f"\necho '{marker}'\n"
         'python3 -c \'import json,sys; print(json.dumps(sys.argv[1:]))\' "$BASE" "$KEY" "$TENANT" "$KAFKA"'
     )
-    *printed, variables = (_json_values(part) for part in (await _bash(script, folder)).split(marker))
+    *printed, variables = (json_values(part) for part in (await bash(script, folder)).split(marker))
     return QuickStart(printed, dict(zip(("BASE", "KEY", "TENANT", "KAFKA"), variables[0], strict=True)))
 
 
@@ -151,7 +109,7 @@ async def test_the_questions_about_the_past_and_other_settings_are_answered(
     quick_start: QuickStart, tmp_path: Path, page: str, answers: int
 ) -> None:
     script = "\n".join(code for code in blocks("sh", ROOT / page) if "$BASE" in code)
-    printed = _json_values(await _bash(script, tmp_path, **quick_start.variables))
+    printed = json_values(await bash(script, tmp_path, **quick_start.variables))
     assert len(printed) == answers
     assert [answer for answer in printed if "status" in answer] == []
     assert [side for side in ("before", "after", "moves") if side not in printed[-1]] == []
@@ -189,9 +147,9 @@ async def test_the_ways_straight_to_kafka_bring_a_sale_to_the_ledger(
         monkeypatch.setenv(name, value)
     await asyncio.to_thread(exec, compile(blocks("python")[1], str(PAGE), "exec"), {})
 
-    for program, text in (("kcat", KCAT), ("uuidgen", UUIDGEN)):
-        _program(tmp_path, program, text.replace("PYTHON", sys.executable))
-    await _bash(blocks("sh")[-1], tmp_path, TOPIC_PREFIX=prefix, **quick_start.variables)
+    for name, text in (("kcat", KCAT), ("uuidgen", UUIDGEN)):
+        program(tmp_path, name, text.replace("PYTHON", sys.executable))
+    await bash(blocks("sh")[-1], tmp_path, TOPIC_PREFIX=prefix, **quick_start.variables)
 
     await installation.all_applied()
     for sale_id in ("T7-2026-006", "T7-2026-005"):

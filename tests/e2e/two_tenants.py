@@ -13,11 +13,14 @@ from pydantic import SecretStr
 from services.api_gateway.operators import create_operator
 from services.api_gateway.settings import GatewaySettings
 from tests.e2e.installation import PASSWORD, TOKEN, Installation, Tenant, expect, joined_tokens
+from tests.support.waiting import until
 
 CUSTOMER = {"first_name": "Ana", "last_name": "Ruiz", "email": "ana@example.org"}
 WHEN = "2026-11-20T10:00:00+01:00"
 LINES = [{"product_key": "P-1", "quantity": "1", "unit_price": "5"}]
 SALE = {"sale_id": "{sale_id}", "customer_code": "{customer_code}", "sold_at": WHEN, "lines": LINES}
+
+FILE = "sale_id,customer_code,sold_at,product_key,quantity,unit_price\n{sale_id},{customer_code},2026-11-20,P-1,1,5\n"
 
 Kind = Literal["public", "own", "foreign id", "own namespace", "operator"]
 """public: needs no credential and names no tenant; own: acts inside the caller's tenant and takes no id; foreign id:
@@ -31,6 +34,8 @@ class Operation:
 
     kind: Kind
     body: Any = None
+    upload: str | None = None
+    """Content of a file of sales to send as a form instead of a body."""
     query: Mapping[str, str] = field(default_factory=dict)
     lists_all: bool = False
     """It answers with all ids of the caller's own things: once these bear A's ids, A's mark in them says nothing."""
@@ -90,6 +95,7 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/products/{product_key}": Operation("foreign id"),
     "PATCH /v1/products/{product_key}": Operation("foreign id", {"name": "B"}),
     "DELETE /v1/products/{product_key}": Operation("foreign id"),
+    "GET /v1/products/{product_key}/popularity": Operation("foreign id"),
     "PUT /v1/products/{product_key}": Operation("own namespace", {"name": "B"}),
     "GET /v1/product-aliases": Operation("own", query={"product_key": "{product_key}"}),
     "GET /v1/product-aliases/suggestions": Operation("own", query={"q": "shelf"}),
@@ -118,10 +124,21 @@ OPERATIONS: dict[str, Operation] = {
     "GET /v1/exports/sales.{format}": Operation("own", lists_all=True),
     "GET /v1/exports/products.{format}": Operation("own", lists_all=True),
     "GET /v1/exports/segments-history.{format}": Operation("own", lists_all=True),
+    "GET /v1/imports": Operation("own"),
+    "POST /v1/imports": Operation("own namespace", upload=FILE),
+    "GET /v1/imports/{import_id}": Operation("foreign id"),
+    "GET /v1/imports/{import_id}/rejected": Operation("foreign id"),
+    "POST /v1/imports/{import_id}/pause": Operation("foreign id"),
+    "POST /v1/imports/{import_id}/resume": Operation("foreign id"),
+    "POST /v1/imports/{import_id}/cancel": Operation("foreign id"),
     "GET /v1/rfm/distribution": Operation("own"),
     "GET /v1/rfm/cutoffs": Operation("own"),
     "GET /v1/analytics/lifetime-value": Operation("own"),
     "POST /v1/rfm/what-if": Operation("own", {"method": "quintile"}),
+    "GET /v1/analytics/overview": Operation("own"),
+    "GET /v1/analytics/sales-trend": Operation("own"),
+    "GET /v1/analytics/segments": Operation("own"),
+    "GET /v1/analytics/products": Operation("own"),
 }
 TENANTED = [name for name, operation in OPERATIONS.items() if operation.kind not in ("public", "operator")]
 # Operations that make things of the intruder's own come last: afterwards its ids are no longer foreign.
@@ -148,13 +165,17 @@ class Scene:
             method,
             filled(path, self.ids),
             json=None if operation.body is None else json.loads(filled(json.dumps(operation.body), self.ids)),
+            data=None if operation.upload is None else {"kind": "sales"},
+            files=None
+            if operation.upload is None
+            else {"file": ("s.csv", filled(operation.upload, self.ids).encode())},
             params={key: filled(value, self.ids) for key, value in operation.query.items()},
             headers=self.intruders[who],
         )
 
     def tells(self, response: httpx.Response) -> list[str]:
         """What of A's the answer holds, apart from what the request itself named."""
-        asked = f"{response.request.url} {response.request.content.decode()}"
+        asked = f"{response.request.url} {response.request.read().decode()}"
         return [mark for mark in self.marks if mark in response.text and mark not in asked]
 
 
@@ -197,9 +218,24 @@ async def _populate(installation: Installation, tenant: Tenant, ids: dict[str, s
     alias = {"alias": ids["alias"], "product_key": ids["product_key"]}
     writes.append(await http.post("/v1/product-aliases", json=alias, headers=auth))
     assert all(write.is_success for write in writes), [write.text for write in writes]
+    await _import(installation, tenant, ids)
     seen = {TOKEN: joined_tokens(*(write.headers[TOKEN] for write in (settings, *writes))), "Prefer": "wait=30"}
     shares = expect(await http.get("/v1/rfm/distribution", headers={**auth, **seen}), 200)
     assert shares["customers"] == 1
+
+
+async def _import(installation: Installation, tenant: Tenant, ids: dict[str, str]) -> None:
+    """A dry run that has ended: from here on nothing about it changes."""
+    http, auth = installation.http, tenant.auth
+    files = {"file": (f"{ids['mark']}.csv", filled(FILE, ids).encode())}
+    form = {"kind": "sales", "dry_run": "true"}
+    ids["import_id"] = expect(await http.post("/v1/imports", data=form, files=files, headers=auth), 202)["import_id"]
+
+    async def ended() -> bool:
+        found = expect(await http.get(f"/v1/imports/{ids['import_id']}", headers=auth), 200)
+        return bool(found["state"] == "completed")
+
+    await until(ended, seconds=60, what="the import ended")
 
 
 async def _operator(installation: Installation) -> dict[str, str]:
@@ -209,11 +245,41 @@ async def _operator(installation: Installation) -> dict[str, str]:
     return {"Authorization": f"Bearer {(await installation.log_in(username))['access_token']}"}
 
 
+BACKGROUND = {
+    "rfm.score_request": "(tenant_id) values ($1)",
+    "rfm.alias_move": "values ($1, 'T', '')",
+    "rfm.recompute": (
+        "(tenant_id, requested_at, cause, step, updated_at) values ($1, now(), 'repair', 'days', now()) "
+        "on conflict do nothing"
+    ),
+    "rfm.job_run": (
+        "(tenant_id, job, finished_at, seconds, outcome, orders, figures) "
+        "values ($1, 'self_check', now(), 1, 'passed', 1, '{}') on conflict do nothing"
+    ),
+    "rfm.lifetime_model": (
+        "(tenant_id, fitted_at, status, reference_date, history_days, horizon_days, customers) "
+        "values ($1, now(), 'ok', now(), 400, 365, 1) on conflict do nothing"
+    ),
+    "rfm.lifetime_value": (
+        "(tenant_id, customer_code, probability_alive, expected_orders, expected_value, low, high, computed_at) "
+        "values ($1, 'c', 1, 1, 1, 0, 2, now()) on conflict do nothing"
+    ),
+    "rfm.customer_queue": "(tenant_id, customer_codes, product_keys) values ($1, '{C}', '{}')",
+    "rfm.customer_search": "(tenant_id, customer_code, words, tags, families) values ($1, 'C', 'c', '{}', '{}')",
+    "rfm.rhythm": "(tenant_id, customer_code) values ($1, 'C')",
+    "rfm.period": "(tenant_id, grain, start, revision, customers) values ($1, 'day', '1999-01-01', 1, 1)",
+    "rfm.product_period": (
+        "(tenant_id, grain, start, product_key, orders, units, revenue) values ($1, 'day', '1999-01-01', 'P', 1, 1, 1)"
+    ),
+}
+"""Tables that the worker fills and empties when it comes by, and how a row is added to them."""
+
+
 async def rows_of(connection: asyncpg.Connection, tenant_id: str) -> dict[str, list[str]]:
     """Every row of a tenant, as text; without what changes by itself."""
     found = {}
     for table in await tenant_tables(connection):
-        if table not in ("rfm.score_request", "rfm.alias_move"):
+        if table not in BACKGROUND:
             query = f"select (to_jsonb(t) - 'last_used_at')::text as row from {table} t where tenant_id = $1::uuid"
             found[table] = sorted(each["row"] for each in await connection.fetch(query, tenant_id))
     return found

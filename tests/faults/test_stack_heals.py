@@ -21,7 +21,7 @@ from tests.support.sales_stream import a_sale
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.faults
-KINDS = ("rfm_worker", "rfm_jobs", "api_gateway", "postgres", "kafka")
+KINDS = ("rfm_worker", "rfm_jobs", "importer", "api_gateway", "postgres", "kafka")
 START_S = 90.0
 HEAL_S = 45.0
 

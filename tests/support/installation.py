@@ -42,6 +42,8 @@ class Installation:
     prefix: str
     folder: Path
     tenant_id: UUID = field(default_factory=uuid.uuid4)
+    url: str = ""
+    """Of the gateway that a fixture has started, where one did."""
     produced: dict[tuple[str, int], int] = field(default_factory=dict)
     """Per topic and partition the offset after the last record that this test produced itself."""
     _processes: list[Process] = field(default_factory=list)
@@ -54,6 +56,7 @@ class Installation:
         """What a service of this installation is told."""
         role, password = {
             "api_gateway": ("iacrm_gateway", GATEWAY_PASSWORD),
+            "importer": ("iacrm_gateway", GATEWAY_PASSWORD),
             "rfm_worker": ("iacrm_rfm", RFM_PASSWORD),
         }[service]
         return {
@@ -63,6 +66,8 @@ class Installation:
             "IACRM_DATABASE_URL": self.stack.url(self.database, role, password),
             "IACRM_KAFKA_BOOTSTRAP": self.bootstrap,
             "IACRM_TOPIC_PREFIX": self.prefix,
+            "IACRM_IMPORT_STORAGE": str(self.folder / "imports"),
+            "IACRM_IMPORT_WORK": str(self.folder / "import-work"),
             **{name: value for name, value in os.environ.items() if name == "IACRM_TEST_RUN"},
             **settings,
         }
@@ -74,6 +79,10 @@ class Installation:
     def gateway(self, **settings: str) -> Process:
         """Starts a gateway."""
         return self._start("api_gateway", _upper(settings))
+
+    def importer(self, **settings: str) -> Process:
+        """Starts an importer; another one takes over what it leaves after 3 s."""
+        return self._start("importer", {"IACRM_IMPORT_LEASE_S": "3", "IACRM_IMPORT_POLL_S": "0.1", **_upper(settings)})
 
     def _start(self, service: str, settings: Mapping[str, str]) -> Process:
         port = _free_port()

@@ -14,20 +14,21 @@ from cli.ports import HOST
 from cli.spawn import Plan, spawn
 from tests.support.waiting import until
 
+MODULES = {"importer": "services.api_gateway.importer"}
 KILLED = -signal.SIGKILL
 START_S = 40.0
 STOP_S = 15.0
 
 
 class Process:
-    """One `python -m services.<service>`. It dies with this process, whatever happens."""
+    """One `python -m <module of the service>`. It dies with this process, whatever happens."""
 
     def __init__(self, service: str, environment: Mapping[str, str], log: Path, port: int) -> None:
         self.service = service
         self.port = port
         self.url = f"http://{HOST}:{port}"
         self.log = log
-        command = [sys.executable, "-P", "-m", f"services.{service}"]
+        command = [sys.executable, "-P", "-m", MODULES.get(service, f"services.{service}")]
         plan = Plan(command, environment, log, death_signal=signal.SIGKILL)
         self._process: subprocess.Popen[bytes] = spawn(plan, lambda _: None)
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from services.rfm_worker.domain.facts import (
-    AliasChange,
     Basket,
     Cancellation,
     CustomerChange,
@@ -18,7 +17,7 @@ from services.rfm_worker.domain.facts import (
     Sale,
     TenantChange,
 )
-from shared.events.catalogue import CUSTOMERS, PRODUCT_ALIASES, PRODUCTS, SALES, TENANTS
+from shared.events.catalogue import CUSTOMERS, PRODUCTS, SALES, TENANTS
 from shared.events.envelope import Envelope
 from shared.messaging.record import Message, Record, TopicPartition
 
@@ -53,9 +52,6 @@ def _content(item: Item) -> tuple[str, str, str, str | None]:
         case ProductChange():
             value = item.body.model_dump_json() if item.body else None
             return PRODUCTS.name, item.product_key, "product.changed.v1", value
-        case AliasChange():
-            value = item.body.model_dump_json() if item.body else None
-            return PRODUCT_ALIASES.name, item.alias, "product-alias.changed.v1", value
         case Erasure():
             value = json.dumps({"customer_hash": item.code_hash.hex(), "erased_at": item.erased_at.isoformat()})
             return CUSTOMERS.name, f"erased:{item.code_hash.hex()}", "customer.erased.v1", value

@@ -1,25 +1,50 @@
-"""Lists of customers, read from the rfm worker's projection."""
+"""Lists of customers, read from the rfm worker's projection.
+
+What is looked for by words, tag or family is found through an index that the worker keeps beside it. Customers whom
+the worker has not brought up to date there are looked at as they are, so that no answer depends on how far it is.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.api_gateway.repository.customer_order import RFM_CODE, Part, Sort, by_rhythm, parts
 from services.api_gateway.repository.customers import PROJECTION
 
-Sort = Literal["code", "-code", "monetary", "-monetary", "frequency", "-frequency", "last_order_at", "-last_order_at"]
-NEVER = "1800-01-01 00:00:00+00"
-"""Stands for the last order of a customer without one, who sorts as the oldest; sales begin in 1900."""
-_COLUMNS: dict[str, tuple[str, type[Any]]] = {
-    "monetary": ("c.monetary", Decimal),
-    "frequency": ("c.frequency", int),
-    "last_order_at": (f"coalesce(c.last_order_at, timestamptz '{NEVER}')", datetime),
-}
+FEW = 1000
+"""So many found customers are named to the list; where there are more, walking along its order meets them soon."""
+MOST_PENDING = 5000
+"""So many customers are told apart; in a larger backlog everybody is looked at."""
+
+_WORDS = "lower(concat_ws(' ', c.customer_code, c.first_name, c.last_name, c.email) collate pg_c_utf8)"
+_PATTERN = "lower(cast(:q as text) collate pg_c_utf8)"
+_BOUGHT = (
+    "exists (select from rfm.customer_product b "
+    "left join rfm.product p on p.tenant_id = b.tenant_id and p.product_key = b.product_key "
+    "where b.tenant_id = c.tenant_id and b.customer_code = c.customer_code and b.amount > 0 "
+    "and coalesce(p.family, 'unknown') = :family)"
+)
+_INDEXED = (
+    "exists (select from rfm.own_customer_search n where n.tenant_id = c.tenant_id "
+    "and n.customer_code = c.customer_code and n.families @> array[cast(:family as text)])"
+)
+_PENDING = text(
+    """
+    select bool_or(k.product_keys <> '{}') as products, count(*) as rows,
+        array(
+            select distinct x.code from rfm.customer_queue q, unnest(q.customer_codes) as x(code)
+            where q.tenant_id = :tenant limit :most
+        ) as codes
+    from rfm.customer_queue k where k.tenant_id = :tenant
+    """
+)
+# Which rows match is known only with the parameters: a plan made without them would read the wrong index.
+_PLAN_ANEW = text("set local plan_cache_mode = force_custom_plan")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +57,7 @@ class CustomerFilter:
         family: customers with net purchases in it.
         min_spend: least monetary value.
         tag: one of the customer's tags.
+        rfm_code: the three scores.
     """
 
     q: str | None = None
@@ -39,18 +65,22 @@ class CustomerFilter:
     family: str | None = None
     min_spend: Decimal | None = None
     tag: str | None = None
+    rfm_code: int | None = None
 
 
-def sort_types(sort: Sort) -> tuple[type[Any], ...]:
-    """Types of the values that a cursor of this order holds."""
-    name = sort.removeprefix("-")
-    return (str,) if name == "code" else (_COLUMNS[name][1], str)
+@dataclass(slots=True)
+class _Narrowed:
+    """Conditions on a customer `c`, with their parameters."""
+
+    conditions: list[str]
+    parameters: dict[str, Any]
 
 
-def sort_values(sort: Sort, row: Row[Any]) -> tuple[Any, ...]:
-    """The values of the order's key in one row of `search`."""
-    name = sort.removeprefix("-")
-    return (row.customer_code,) if name == "code" else (row.sort_value, row.customer_code)
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """Customers whom the search index is behind of; None: too many, or it is unknown which."""
+
+    codes: list[str] | None = field(default_factory=list)
 
 
 async def search(
@@ -63,53 +93,89 @@ async def search(
     count: int,
 ) -> list[Row[Any]]:
     """At most `count` customers behind the cursor's values, in the order asked for, ties by code."""
-    parameters: dict[str, Any] = {"tenant": tenant_id, "count": count}
-    conditions = ["c.tenant_id = :tenant", *_narrow(wanted, parameters)]
-    name, descending = sort.removeprefix("-"), sort.startswith("-")
-    value = "c.customer_code" if name == "code" else _COLUMNS[name][0]
-    key = value if name == "code" else f"{value}, c.customer_code"
-    if after is not None:
-        marks = ", ".join(f":after_{number}" for number in range(len(after)))
-        conditions.append(f"({key}) {'<' if descending else '>'} ({marks})")
-        parameters |= {f"after_{number}": part for number, part in enumerate(after)}
-    order = ", ".join(f"{part} {'desc' if descending else 'asc'}" for part in _parts(name, value))
+    await connection.execute(_PLAN_ANEW)
+    narrowed = _narrow(tenant_id, wanted)
+    if wanted.q is not None or wanted.tag is not None or wanted.family is not None:
+        await _look_up(connection, narrowed, wanted, await _pending(connection, tenant_id, wanted))
+    rows: list[Row[Any]] = []
+    for part in parts(sort, after):
+        rows += await _read(connection, narrowed, part, sort, count - len(rows))
+        if len(rows) >= count:
+            break
+    return rows
+
+
+async def _read(
+    connection: AsyncConnection, narrowed: _Narrowed, part: Part, sort: Sort, count: int
+) -> Sequence[Row[Any]]:
+    rhythm = "join" if by_rhythm(sort) else "left join"
     statement = text(
         f"select c.customer_code, c.first_name, c.last_name, c.email, c.phone, c.language, c.tags, c.created_at, "  # noqa: S608
-        f"{PROJECTION}, {value} as sort_value "
-        "from rfm.customer c left join rfm.cutoffs q on q.tenant_id = c.tenant_id "
-        f"where {' and '.join(conditions)} order by {order} limit :count"
+        f"c.average_basket, h.next_order_expected_at, {PROJECTION}, {part.value} as sort_value "
+        f"from rfm.own_customer c {rhythm} rfm.own_rhythm h "
+        "on h.tenant_id = c.tenant_id and h.customer_code = c.customer_code "
+        "left join rfm.cutoffs q on q.tenant_id = c.tenant_id "
+        f"where {' and '.join([*narrowed.conditions, *part.conditions])} order by {part.order} limit :count"
     )
-    return list(await connection.execute(statement, parameters))
+    return (await connection.execute(statement, {**narrowed.parameters, **part.parameters, "count": count})).all()
 
 
-def _parts(name: str, value: str) -> tuple[str, ...]:
-    return (value,) if name == "code" else (value, "c.customer_code")
+def _narrow(tenant_id: UUID, wanted: CustomerFilter) -> _Narrowed:
+    """Conditions that an index of the list, or one look at the row, answers."""
+    conditions, parameters = ["c.tenant_id = :tenant"], {"tenant": tenant_id}
+    given: dict[str, tuple[str, Any]] = {
+        "segment": ("c.segment = :segment", wanted.segment),
+        "min_spend": ("c.monetary >= :min_spend", wanted.min_spend),
+        "rfm_code": (f"{RFM_CODE} = cast(:rfm_code as int)", wanted.rfm_code),
+        "q": (f"{_WORDS} like {_PATTERN}", None if wanted.q is None else _contains(wanted.q)),
+        "tag": ("c.tags @> array[cast(:tag as text)]", wanted.tag),
+    }
+    for name, (condition, value) in given.items():
+        if value is not None:
+            conditions.append(condition)
+            parameters[name] = value
+    return _Narrowed(conditions, parameters)
 
 
-def _narrow(wanted: CustomerFilter, parameters: dict[str, Any]) -> list[str]:
-    conditions = []
-    if wanted.q is not None:
-        escaped = wanted.q.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-        parameters["q"] = f"%{escaped}%"
-        conditions.append(
-            "lower(concat_ws(' ', c.customer_code, c.first_name, c.last_name, c.email) collate pg_c_utf8) "
-            "like lower(cast(:q as text) collate pg_c_utf8)"
-        )
-    if wanted.segment is not None:
-        parameters["segment"] = wanted.segment
-        conditions.append("c.segment = :segment")
-    if wanted.min_spend is not None:
-        parameters["min_spend"] = wanted.min_spend
-        conditions.append("c.monetary >= :min_spend")
-    if wanted.tag is not None:
-        parameters["tag"] = wanted.tag
-        conditions.append("c.tags @> array[cast(:tag as text)]")
+def _contains(part: str) -> str:
+    escaped = part.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"
+
+
+async def _pending(connection: AsyncConnection, tenant_id: UUID, wanted: CustomerFilter) -> _Pending:
+    row = (await connection.execute(_PENDING, {"tenant": tenant_id, "most": MOST_PENDING + 1})).one()
+    # Whoever bought a product that has just moved to another family is not named in the queue.
+    unknown = wanted.family is not None and row.products
+    return _Pending(None if unknown or len(row.codes) > MOST_PENDING else list(row.codes))
+
+
+async def _look_up(connection: AsyncConnection, narrowed: _Narrowed, wanted: CustomerFilter, pending: _Pending) -> None:
+    """Adds the conditions that the search index helps with."""
     if wanted.family is not None:
-        parameters["family"] = wanted.family
-        conditions.append(
-            "exists (select from rfm.customer_product b "
-            "left join rfm.product p on p.tenant_id = b.tenant_id and p.product_key = b.product_key "
-            "where b.tenant_id = c.tenant_id and b.customer_code = c.customer_code and b.amount > 0 "
-            "and coalesce(p.family, 'unknown') = :family)"
+        narrowed.parameters["family"] = wanted.family
+    if pending.codes is None:
+        narrowed.conditions += [_BOUGHT] if wanted.family is not None else []
+        return
+    if wanted.family is not None:
+        narrowed.conditions.append(
+            f"case when c.customer_code = any(cast(:pending as text[])) then {_BOUGHT} else {_INDEXED} end"
         )
-    return conditions
+        narrowed.parameters["pending"] = pending.codes
+    found = await _matching(connection, narrowed, wanted)
+    if len(found) <= FEW:
+        narrowed.conditions.append("c.customer_code = any(cast(:found as text[]))")
+        narrowed.parameters["found"] = [*found, *pending.codes]
+
+
+async def _matching(connection: AsyncConnection, narrowed: _Narrowed, wanted: CustomerFilter) -> list[str]:
+    """Codes that the search index has for the words, tag and family; at most one more than a few."""
+    conditions = {
+        f"n.words like {_PATTERN}": wanted.q,
+        "n.tags @> array[cast(:tag as text)]": wanted.tag,
+        "n.families @> array[cast(:family as text)]": wanted.family,
+    }
+    chosen = " and ".join(condition for condition, value in conditions.items() if value is not None)
+    statement = text(
+        f"select n.customer_code from rfm.own_customer_search n where n.tenant_id = :tenant and {chosen} limit :count"  # noqa: S608
+    )
+    return list(await connection.scalars(statement, {**narrowed.parameters, "count": FEW + 1}))

@@ -7,6 +7,7 @@ import orjson
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from services.api_gateway.repository import imports
 from shared.events.catalogue import CUSTOMERS
 
 PROJECTION = (
@@ -78,11 +79,13 @@ async def blank_events(connection: AsyncConnection, tenant_id: UUID, code: str) 
     """Takes a customer's personal data out of what the gateway keeps beside the record itself.
 
     Outbox entries that are not yet published become tombstones, the others forget even their keys. Remembered answers
-    are forgotten, but not that the request was carried out: trying it again must not bring the person back.
+    are forgotten, but not that the request was carried out: trying it again must not bring the person back. Files
+    of ended imports are due at once.
     """
     await connection.execute(_BLANK, {"topic": CUSTOMERS.name, "key": f"{tenant_id}:{code}"})
     part = b'"customer_code":' + orjson.dumps(code)
     await connection.execute(_FORGET, {"tenant": tenant_id, "part": part})
+    await imports.expire_of_person(connection, tenant_id)
 
 
 async def segment_history(

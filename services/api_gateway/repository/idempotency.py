@@ -66,13 +66,17 @@ async def claim(connection: AsyncConnection, place: Place, request_hash: bytes, 
 async def remember(
     connection: AsyncConnection,
     place: Place,
+    *,
+    request_hash: bytes,
     status: int,
     headers: Sequence[Sequence[str]],
     body: bytes | None,
 ) -> None:
     """Keeps the answer. `body` None: it held a secret and is not kept."""
     await connection.execute(
-        update(table).where(_this(place)).values(status=status, headers=[list(pair) for pair in headers], body=body)
+        update(table)
+        .where(_this(place))
+        .values(request_hash=request_hash, status=status, headers=[list(pair) for pair in headers], body=body)
     )
 
 

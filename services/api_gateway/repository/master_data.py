@@ -23,19 +23,15 @@ class Master:
         """What a row is called in sentences."""
         return self.table.replace("_", " ")
 
-    @property
-    def names(self) -> str:
-        """The columns, with commas."""
-        return ", ".join(self.columns)
-
     def insert(self, on_conflict: str) -> TextClause:
         """INSERT of the rows in parameter `rows` (a JSON array), sorted by key so that bulk writes cannot deadlock."""
-        types = ", ".join(f"{name} {kind}" for name, kind in self.columns.items())
+        types = ", ".join(f"{name} {kind}" for name, kind in {self.key: "text", **self.columns}.items())
+        names = ", ".join([self.key, *self.columns])
         return text(
             f"insert into gateway.{self.table} as t "  # noqa: S608 - names from our own code
-            f"(tenant_id, {self.key}, {self.names}, version, created_at, updated_at) "
-            f"select cast(:tenant as uuid), {self.key}, {self.names}, 1, now, now "
-            f"from jsonb_to_recordset(cast(cast(:rows as text) as jsonb)) as r({self.key} text, {types}), "
+            f"(tenant_id, {names}, version, created_at, updated_at) "
+            f"select cast(:tenant as uuid), {names}, 1, now, now "
+            f"from jsonb_to_recordset(cast(cast(:rows as text) as jsonb)) as r({types}), "
             "lateral (select clock_timestamp() as now) c "
             f'order by {self.key} collate "C" on conflict (tenant_id, {self.key}) {on_conflict} returning *'
         )
@@ -99,6 +95,33 @@ async def upsert(
     """Creates or replaces rows with distinct keys; version 1 marks the created ones. Sorted by key."""
     found = await connection.execute(_UPSERT[master.table], _parameters(tenant_id, rows))
     return sorted(found, key=lambda row: str(getattr(row, master.key)).encode())
+
+
+async def merge(
+    connection: AsyncConnection, master: Master, tenant_id: UUID, fields: Sequence[str], rows: Sequence[dict[str, Any]]
+) -> list[Row[Any]]:
+    """Creates rows with distinct keys, or sets these fields of those that are there; the ones that changed, by key.
+
+    Members of JSON objects are set one by one. A row that holds all of it already is left as it is, version included.
+    """
+    given = Master(master.table, master.key, {name: master.columns[name] for name in fields})
+    found = await connection.execute(given.insert(_merged(given)), _parameters(tenant_id, rows))
+    return sorted(found, key=lambda row: str(getattr(row, master.key)).encode())
+
+
+def _merged(given: Master) -> str:
+    new = {
+        name: f"t.{name} || excluded.{name}" if k == "jsonb" else f"excluded.{name}"
+        for name, k in given.columns.items()
+    }
+    if not new:
+        return "do nothing"
+    taken = ", ".join(f"{name} = {value}" for name, value in new.items())
+    before, after = ", ".join(f"t.{name}" for name in new), ", ".join(new.values())
+    return (
+        f"do update set {taken}, version = t.version + 1, updated_at = greatest(excluded.updated_at, t.updated_at) "
+        f"where ({before}) is distinct from ({after})"
+    )
 
 
 async def lock(connection: AsyncConnection, master: Master, tenant_id: UUID, code: str) -> Row[Any] | None:

@@ -18,9 +18,10 @@ from services.api_gateway.master_writes import CUSTOMERS_KIND, MasterWriter, as_
 from services.api_gateway.outgoing import to_bytes
 from services.api_gateway.pagination import Cursor, Limit, Page, decode_cursor, encode_cursor
 from services.api_gateway.raw_bodies import documented
-from services.api_gateway.repository import customer_search
+from services.api_gateway.repository import customer_order, customer_search
 from services.api_gateway.repository import customers as repository
-from services.api_gateway.repository.customer_search import CustomerFilter, Sort
+from services.api_gateway.repository.customer_order import Sort
+from services.api_gateway.repository.customer_search import CustomerFilter
 from services.api_gateway.repository.sales import SaleFilter
 from services.api_gateway.routes.ledger import sales_page
 from services.api_gateway.security.callers import Caller
@@ -65,6 +66,7 @@ READ_ERRORS = problem_responses(400, 401, 403, 422, 425, 429, 503)
 READ_ONE_ERRORS = problem_responses(400, 401, 403, 404, 422, 425, 429, 503)
 _PARSER = BatchParser(CustomerBody, field="customers", id_field="customer_code")
 MinSpend = Annotated[Decimal | None, Query(ge=0, le=10**12, max_digits=18, decimal_places=4, allow_inf_nan=False)]
+RfmCode = Annotated[str | None, Query(pattern="^[1-5]{3}$", description="the three scores", examples=["545"])]
 
 
 @router.post(
@@ -122,20 +124,27 @@ async def list_customers(
     family: WordFilter = None,
     min_spend: MinSpend = None,
     tag: WordFilter = None,
+    rfm_code: RfmCode = None,
     sort: Annotated[Sort, Query(description="a minus sign sorts from the top")] = "code",
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[CustomerSummary]:
-    """Customers known from master data or sales. `family` means net purchases in it, `min_spend` monetary value."""
-    wanted = CustomerFilter(q, segment, family, min_spend, tag)
+    """Customers known from master data or sales. `family` means net purchases in it, `min_spend` monetary value.
+
+    Customers without a value of the order come first, and last from the top; ties by code. While data change, whoever
+    keeps his value is listed exactly once over all pages; whoever changes it is listed once more where he moves to
+    what is still to come, and not at all where he moves to what has gone. The expected next order follows a sale by
+    some seconds, and so do new customers in its order.
+    """
+    wanted = CustomerFilter(q, segment, family, min_spend, tag, None if rfm_code is None else int(rfm_code))
     kind = cursor_kind("customers", sort, wanted)
-    after = decode_cursor(cursor, kind, caller.tenant_id, customer_search.sort_types(sort))
+    after = decode_cursor(cursor, kind, caller.tenant_id, customer_order.sort_types(sort))
     async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
         rows = await customer_search.search(connection, caller.tenant_id, wanted, sort, after=after, count=limit + 1)
     items = [summary_of(row) for row in rows[:limit]]
     following = None
     if len(rows) > limit:
-        following = encode_cursor(kind, caller.tenant_id, customer_search.sort_values(sort, rows[limit - 1]))
+        following = encode_cursor(kind, caller.tenant_id, customer_order.sort_values(sort, rows[limit - 1]))
     return Page(items=items, next_cursor=following)
 
 

@@ -17,6 +17,7 @@ from services.api_gateway.raw_bodies import documented
 from services.api_gateway.repository import master_data, products
 from services.api_gateway.security.callers import Caller
 from services.api_gateway.views.products import (
+    Popularity,
     Product,
     ProductBody,
     ProductPatch,
@@ -24,6 +25,7 @@ from services.api_gateway.views.products import (
     ProductsResult,
     RejectedProduct,
     fields_of,
+    popularity_of,
     product_of,
 )
 from services.api_gateway.views.queries import IfMatch, ProductKey, Search, WordFilter, cursor_kind
@@ -106,6 +108,21 @@ async def list_products(
     items = [product_of(row) for row in rows[:limit]]
     following = encode_cursor(kind, caller.tenant_id, (items[-1].product_key,)) if len(rows) > limit else None
     return Page(items=items, next_cursor=following)
+
+
+@router.get(
+    "/{product_key:path}/popularity",
+    summary="How much a product sells",
+    dependencies=FRESH,
+    responses=problem_responses(400, 401, 403, 404, 422, 425, 429, 503),
+)
+async def product_popularity(caller: Reader, services: ServicesDep, product_key: ProductKey) -> Popularity:
+    """Popularity among the tenant's products, and what was sold, of all time and in the last 30 days."""
+    async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
+        row = await products.popularity(connection, caller.tenant_id, product_key)
+    if row is None:
+        raise not_found("product")
+    return popularity_of(product_key, row)
 
 
 @router.get(

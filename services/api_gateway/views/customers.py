@@ -127,6 +127,8 @@ class CustomerSummary(BaseModel):
     tags: list[str]
     created_at: datetime | None
     rfm: Rfm
+    average_basket: Amount | None
+    next_order_expected_at: date | None = Field(description="as of some seconds ago; null with fewer than two orders")
 
 
 class Customer(BaseModel):
@@ -198,6 +200,8 @@ def summary_of(row: Any) -> CustomerSummary:
         tags=row.tags,
         created_at=row.created_at,
         rfm=rfm_of(row),
+        average_basket=row.average_basket,
+        next_order_expected_at=row.next_order_expected_at,
     )
 
 

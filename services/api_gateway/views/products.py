@@ -1,10 +1,11 @@
 """Products in requests and answers."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from services.api_gateway import examples
 from services.api_gateway.problem_docs import OffendingField
 from services.api_gateway.views.numbers import Amount, Quantity
 from shared.events.fields import Code, Label, PlainNote
@@ -92,3 +93,42 @@ class ProductsBulk(Payload):
     """Body of POST /products/bulk."""
 
     products: list[ProductBody] = Field(max_length=5000)
+
+
+class ProductSales(BaseModel):
+    """What was sold of a product, returns and cancellations taken off on the day of their sale."""
+
+    orders: int
+    units: Quantity
+    revenue: Amount
+    customers: int = Field(description="distinct customers with a counting order of it; erased ones are none")
+
+
+class Popularity(BaseModel):
+    """How much a product sells compared with the tenant's best."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [examples.POPULARITY]})
+
+    product_key: str
+    popularity: float = Field(
+        ge=0, le=1, description="net units, halved every 90 days, as a share of the tenant's largest; six decimals"
+    )
+    reference_date: date
+    all_time: ProductSales
+    last_30_days: ProductSales = Field(description="local days up to the reference date")
+
+
+def popularity_of(product_key: str, row: Any) -> Popularity:
+    """The popularity of a product, from its row."""
+    return Popularity(
+        product_key=product_key,
+        popularity=float(row.popularity),
+        reference_date=row.reference_date,
+        all_time=ProductSales(orders=row.orders, units=row.units, revenue=row.revenue, customers=row.customers),
+        last_30_days=ProductSales(
+            orders=row.recent_orders,
+            units=row.recent_units,
+            revenue=row.recent_revenue,
+            customers=row.recent_customers,
+        ),
+    )

@@ -62,18 +62,27 @@ def _day(value: Any) -> Any:
     if isinstance(value, str) and _DAY.fullmatch(value):
         with contextlib.suppress(ValueError):
             found = date.fromisoformat(value)
-            if found >= EARLIEST.date():
+            if EARLIEST.date() <= found < LATEST.date():
                 return found
-    raise PydanticCustomError("day", "must be a date such as 2026-01-31, not before 1900-01-01")
+    raise PydanticCustomError("day", "must be a date between 1900-01-01 and 2099-12-31")
 
 
+Day = Annotated[date, BeforeValidator(_day)]
 AsOf = Annotated[
-    Annotated[date, BeforeValidator(_day)] | None,
+    Day | None,
     Query(
         description="local day of the tenant, today or earlier: the state from what was sold, returned and cancelled "
         "up to its end",
         examples=["2026-01-31"],
     ),
+]
+FirstDay = Annotated[
+    Day | None,
+    Query(alias="from", description="first local day; without it 30 days up to the last", examples=["2026-11-01"]),
+]
+LastDay = Annotated[
+    Day | None,
+    Query(alias="to", description="last local day; without it the reference date", examples=["2026-11-30"]),
 ]
 
 
@@ -85,7 +94,10 @@ def cursor_kind(name: str, *filters: object) -> str:
 __all__ = [
     "AsOf",
     "CustomerCode",
+    "Day",
+    "FirstDay",
     "IfMatch",
+    "LastDay",
     "Moment",
     "ProductKey",
     "Search",

@@ -1,8 +1,9 @@
 """Fills the shadow with what the worker itself makes of records and of the ledger's rows."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -74,10 +75,8 @@ class Filling:
         """
         for sales in (False, True):
             places = [place for place in end if (place[0] == SALES.name) is sales]
-            async with asyncio.TaskGroup() as lanes:
-                for lane in range(LANES):
-                    mine = {place: end[place] for place in places if place[1] % LANES == lane}
-                    lanes.create_task(self._lane(log, mine, applied), name=f"rebuild-lane-{lane}")
+            lanes = [{place: end[place] for place in places if place[1] % LANES == lane} for lane in range(LANES)]
+            await _together(self._lane(log, mine, applied) for mine in lanes)
 
     async def _lane(self, log: Log, end: Offsets, applied: Callable[[int], None]) -> None:
         delivery = BatchDelivery[Item](
@@ -104,3 +103,13 @@ class Filling:
         except PoisonedItems as error:
             raise PoisonedItems({places[n]: poison for n, poison in error.items.items()}) from None
         self.lines += sum(len(item.body.products) for item in mine if isinstance(item, Sale))
+
+
+async def _together(lanes: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Runs them side by side; the first that fails ends the others, and its error is the error."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            for lane in lanes:
+                group.create_task(lane, name="rebuild-lane")
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0] from None

@@ -1,7 +1,7 @@
 """The ledger as the source of a rebuild, where the topics do not hold all sales any more.
 
-What is master data (identities, products, aliases, settings) and the erasures are copied: they cannot be computed from
-sales. Everything else comes from the ledger's rows, which are given to the worker as if they were events.
+What is master data (identities, products, settings) and the erasures are copied: they cannot be computed from sales.
+Everything else comes from the ledger's rows, which are given to the worker as if they were events.
 """
 
 import json
@@ -19,10 +19,10 @@ from shared.events.payloads import SaleCancelledV1, SaleReturnedV1
 _MINE = "($1::uuid is null or tenant_id = $1)"
 _COPIES = {
     "tenant": "true",
+    "product_alias": "true",
     "erasure": "true",
     "customer": "master_version is not null",
     "product": "master_version is not null",
-    "product_alias": "true",
 }
 """What is copied, and which rows of it."""
 _IDENTITY = (

@@ -1,47 +1,48 @@
 """A rebuild from its beginning to its end. Until the last transaction commits, the live tables are what they were."""
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
 import asyncpg
-from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from services.rfm_worker.rebuild.connections import alone, as_of, keep_everybody_away, owners_engine
 from services.rfm_worker.rebuild.errors import NoSuchTenantError, RebuildError
 from services.rfm_worker.rebuild.filling import BATCH, Filling
 from services.rfm_worker.rebuild.ledger import copy_master, count_facts, read_facts
 from services.rfm_worker.rebuild.news import News, Silent
 from services.rfm_worker.rebuild.settings import RebuildSettings
-from services.rfm_worker.rebuild.shadow import OWNER, SHADOW, create_shadow, drop_shadow
-from services.rfm_worker.rebuild.swap import PAUSE_S, carry_over, empty, replace_all, replace_tenant, tell_changes
+from services.rfm_worker.rebuild.shadow import SHADOW, create_shadow, drop_shadow
+from services.rfm_worker.rebuild.swap import (
+    carry_over,
+    empty,
+    refuse_loss,
+    replace_all,
+    replace_tenant,
+    tell_changes,
+)
 from services.rfm_worker.rebuild.topics import KafkaLog, Log, Offsets
 from services.rfm_worker.repository.erasures import Pseudonyms
-from services.rfm_worker.repository.locks import lock_tables
+from services.rfm_worker.repository.queue import queue_everybody
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.scoring_run import ScoringRun
 from services.rfm_worker.tables import REBUILT_TABLES, SCHEMA
 from shared.db.applied import load_applied
-from shared.db.engine import create_engine, driver_connection, transaction
+from shared.db.engine import driver_connection, transaction
 from shared.events.catalogue import consumed_by
 from shared.messaging import faults
+from shared.messaging.errors import Fatal, Transient
 from shared.messaging.record import TopicPartition
 
 Source = Literal["auto", "topics", "ledger"]
 NEAR = 2000
 """Records behind the worker from which on the rest is read while the worker waits."""
 MOST_PASSES = 20
-STATEMENT_TIMEOUT_S = 3600.0
-PATIENCE, TRIES = "2s", 300
-"""How long, and how often, it waits for batches, runs of the scorer and verifications to end."""
-_REBUILDER = 0x1AC3
-"""Key of the lock that one rebuild at a time holds."""
 
 _KNOWN = "select exists (select from rfm.tenant where tenant_id = $1)"
 _ERASURES = "select tenant_id, code_hash, erased_at, pseudonym from rfm.erasure"
@@ -99,45 +100,23 @@ async def rebuild(
 
     Args:
         admin_url: SQLAlchemy URL of an administrator.
-        source: auto takes the topics, or the ledger where the topics do not go back to the first sale.
+        source: auto takes the topics, or the ledger where the topics do not go back to the first sale, and refuses to
+            lose what the tables have; the others insist.
         now: the present moment, with its zone.
 
     Raises:
         RebuildError: it cannot be done; nothing has changed.
     """
-    live, shadow = _engine(admin_url, SCHEMA), _engine(admin_url, SHADOW)
+    live, shadow = owners_engine(admin_url, SCHEMA), owners_engine(admin_url, SHADOW)
     try:
-        async with _alone(live):
+        async with alone(live):
             work = _Rebuild(live, shadow, erasure_secret, log, tenant_id=tenant_id, news=news or Silent(), now=now)
             return await work.run(source)
+    except (Transient, Fatal, SQLAlchemyError, asyncpg.PostgresError, OSError) as error:
+        raise RebuildError(f"It stopped on the way ({type(error).__name__}). Run it again.") from error
     finally:
         await shadow.dispose()
         await live.dispose()
-
-
-def _engine(admin_url: str, schema: str) -> AsyncEngine:
-    return create_engine(
-        admin_url, application_name="rebuild", schema=schema, statement_timeout_s=STATEMENT_TIMEOUT_S,
-        options={"role": OWNER, "idle_in_transaction_session_timeout": "0", "synchronous_commit": "off"},
-    )  # fmt: skip
-
-
-@asynccontextmanager
-async def _alone(live: AsyncEngine) -> AsyncIterator[None]:
-    try:
-        connection = await live.connect()
-    except (asyncpg.InvalidParameterValueError, asyncpg.InsufficientPrivilegeError, DBAPIError) as error:
-        raise RebuildError(f"The role of this address may not act as {OWNER}, or not log in: {error}") from error
-    except (OSError, TimeoutError) as error:
-        raise RebuildError(f"The database does not answer ({type(error).__name__}).") from error
-    try:
-        await connection.begin()
-        # Held by a transaction without a snapshot: it keeps nothing from being vacuumed.
-        if not await connection.scalar(text("select pg_try_advisory_xact_lock(:key)"), {"key": _REBUILDER}):
-            raise RebuildError("Another rebuild is running.")
-        yield
-    finally:
-        await connection.close()
 
 
 class _Rebuild:
@@ -172,7 +151,7 @@ class _Rebuild:
         faults.reach("rebuild_filled")
         await self._score()
         await self._prepare()
-        changes, waiting_s = await self._finish()
+        changes, waiting_s = await self._finish(may_lose=source != "auto")
         async with transaction(self._live) as connection:
             await drop_shadow(await driver_connection(connection))
         filling = self._filling
@@ -204,10 +183,10 @@ class _Rebuild:
 
     async def _from_ledger(self) -> None:
         """Copies what is no sum, and applies every fact of the ledger, all as of one moment."""
-        async with _as_of(self._live) as connection:
+        async with as_of(self._live) as connection:
             raw = await driver_connection(connection)
             moment = await raw.fetchval("select pg_export_snapshot()")
-            async with _as_of(self._live, moment) as other:
+            async with as_of(self._live, moment) as other:
                 await copy_master(await driver_connection(other), self._tenant_id)
             await self._know_pseudonyms(raw)
             done = _Done(self._news, "Ledger", await count_facts(raw, self._tenant_id))
@@ -256,17 +235,19 @@ class _Rebuild:
             for table in REBUILT_TABLES:
                 await raw.execute(f"analyze {SHADOW}.{table}")
 
-    async def _finish(self) -> tuple[int, float]:
+    async def _finish(self, *, may_lose: bool) -> tuple[int, float]:
         """Brings the shadow to where the worker is, while it waits, and swaps; answers changes told and seconds."""
         async with transaction(self._live) as connection:
             raw = await driver_connection(connection)
             await raw.execute("set local synchronous_commit = on")
-            await _keep_everybody_away(raw)
+            await keep_everybody_away(raw)
             began = time.monotonic()
             faults.reach("rebuild_locked")
             end = await self._applied(connection)
             await self._know_pseudonyms(raw)
             await self._filling.take(self._log, end, _Done(Silent(), "", 0))
+            if not may_lose:
+                await refuse_loss(raw, self._tenant_id)
             await self._score()
             await carry_over(raw)
             if self._tenant_id is None:
@@ -274,6 +255,7 @@ class _Rebuild:
             else:
                 await replace_tenant(raw, self._tenant_id)
             await empty(raw, self._tenant_id)
+            await queue_everybody(raw, self._tenant_id)
             changes = await tell_changes(connection, self._tenant_id, self._now())
             faults.reach("rebuild_swapped")
         return changes, time.monotonic() - began
@@ -284,34 +266,8 @@ class _Done:
 
     def __init__(self, news: News, label: str, total: int) -> None:
         self._news, self._label, self._total, self._done = news, label, total, 0
+        news.progress(label, 0, total)
 
     def __call__(self, count: int) -> None:
         self._done += count
         self._news.progress(self._label, min(self._done, self._total), self._total)
-
-
-@asynccontextmanager
-async def _as_of(engine: AsyncEngine, moment: str | None = None) -> AsyncIterator[AsyncConnection]:
-    async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="REPEATABLE READ")
-        async with connection.begin():
-            if moment is not None:
-                await connection.execute(text(f"set transaction snapshot '{moment}'"))
-            else:
-                await connection.execute(text("select 1"))
-            yield connection
-
-
-async def _keep_everybody_away(raw: Raw) -> None:
-    """Has the tables to itself, and lets those who wait behind it through again when it cannot at once."""
-    for _ in range(TRIES):
-        try:
-            async with raw.transaction():
-                await raw.execute(f"set local lock_timeout = '{PATIENCE}'")
-                await lock_tables(raw)
-                await raw.execute("set local lock_timeout = 0")
-        except asyncpg.LockNotAvailableError:
-            await asyncio.sleep(PAUSE_S)
-        else:
-            return
-    raise RebuildError("A verification or a run of the scorer did not come to its end. Nothing has changed; try later.")

@@ -11,6 +11,10 @@ SHADOW = f"{SCHEMA}_shadow"
 OWNER = "iacrm_owner"
 
 _TABLES = "select c.oid, c.relname as name from pg_class c where c.relnamespace = $1::regnamespace and c.relkind = 'r'"
+_VIEWS = """
+select oid, relname as name, pg_get_viewdef(oid) as definition from pg_class
+where relnamespace = $1::regnamespace and relkind = 'v'
+"""
 _OPTIONS = "select array_to_string(reloptions, ', ') as options from pg_class where oid = $1 and reloptions is not null"
 _CONSTRAINTS = """
 select conname as name, pg_get_constraintdef(oid) as definition from pg_constraint
@@ -62,6 +66,17 @@ async def create_shadow(raw: Raw) -> None:
     await raw.execute(f"set local role {OWNER}")
     for table in await raw.fetch(_TABLES, SCHEMA):
         await _copy_table(raw, table["oid"], table["name"])
+
+
+async def take_views_down(raw: Raw) -> list[str]:
+    """Drops the live schema's views, which hold on to its tables; answers what makes them again."""
+    statements = []
+    for view in await raw.fetch(_VIEWS, SCHEMA):
+        name = f"{SCHEMA}.{view['name']}"
+        statements.append(f"create view {name} as {view['definition']}")
+        statements += [row[0] for row in await raw.fetch(_RIGHTS, view["oid"], SCHEMA)]
+        await raw.execute(f"drop view {name}")
+    return statements
 
 
 async def drop_shadow(raw: Raw) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from services.rfm_worker.domain.scores import Standing
 from services.rfm_worker.rebuild.errors import RebuildError
 from services.rfm_worker.rebuild.ledger import columns_of
-from services.rfm_worker.rebuild.shadow import SHADOW
+from services.rfm_worker.rebuild.shadow import SHADOW, take_views_down
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.repository.segments import Move, write_moves
 from services.rfm_worker.tables import EMPTIED_TABLES, REBUILT_TABLES, SCHEMA
@@ -44,6 +44,33 @@ delete from segment_change h where ($1::uuid is null or h.tenant_id = $1) and no
     select from customer c where c.tenant_id = h.tenant_id and c.customer_code = h.customer_code
 )
 """
+_LOST = f"""
+select (
+    select count(*) from {SCHEMA}.sale l join {SCHEMA}.tenant t using (tenant_id)
+    where ($1::uuid is null or l.tenant_id = $1) and l.recorded and t.status <> 'erased' and not exists (
+        select from {SHADOW}.sale s where s.tenant_id = l.tenant_id and s.sale_id = l.sale_id and s.recorded
+    )
+) as sales, (
+    select count(*) from {SCHEMA}.customer l
+    where ($1::uuid is null or l.tenant_id = $1) and l.master_version is not null and not exists (
+        select from {SHADOW}.customer s where s.tenant_id = l.tenant_id and s.customer_code = l.customer_code
+    )
+) as customers
+"""  # noqa: S608
+
+
+async def refuse_loss(raw: Raw, tenant_id: UUID | None) -> None:
+    """Compares what there is with what there would be.
+
+    Raises:
+        RebuildError: sales or people would be gone, as after a loss of Kafka, whose new topics begin at 0 too.
+    """
+    (lost,) = await raw.fetch(_LOST, tenant_id)
+    if lost["sales"] or lost["customers"]:
+        raise RebuildError(
+            f"The topics lack {lost['sales']} sales and {lost['customers']} customers that the tables have. Nothing "
+            "has changed: rebuild from the ledger, or insist on the topics to lose them."
+        )
 
 
 async def carry_over(raw: Raw) -> None:
@@ -58,9 +85,12 @@ async def replace_all(raw: Raw) -> None:
         RebuildError: somebody reads the live tables all the time.
     """
     await _lock_tables(raw)
+    views = await take_views_down(raw)
     for table in REBUILT_TABLES:
         await raw.execute(f"drop table {SCHEMA}.{table}")
         await raw.execute(f"alter table {SHADOW}.{table} set schema {SCHEMA}")
+    for statement in views:
+        await raw.execute(statement)
 
 
 async def _lock_tables(raw: Raw) -> None:

@@ -53,21 +53,27 @@ from stage s, unnest(
     coalesce(s.part_keys, s.product_keys), coalesce(s.part_units, s.quantities), coalesce(s.part_amounts, s.amounts)
 ) as l(product_key, units, amount)
 """
-_CUSTOMER_PRODUCTS = f"""
-insert into customer_product as b (tenant_id, customer_code, product_key, orders, units, amount, spend_weight)
-select tenant_id, counted, product_key, sum(orders), sum(units), sum(amount), sum(amount * spend_weight)
-from ({_LINES} where s.counted is not null) x group by 1, 2, 3 order by 1, 2, 3
-on conflict (tenant_id, customer_code, product_key) do update set
-    orders = b.orders + excluded.orders, units = b.units + excluded.units, amount = b.amount + excluded.amount,
-    spend_weight = b.spend_weight + excluded.spend_weight
-"""  # noqa: S608
+# A product's number of customers changes where a customer's orders of it become the first ones, or none.
 _PRODUCTS = f"""
-insert into product as p (tenant_id, product_key, orders, units, revenue, units_weight)
-select tenant_id, product_key, sum(orders), sum(units), sum(amount), sum(units * units_weight)
-from ({_LINES}) x group by 1, 2 order by 1, 2
+with bought as (
+    insert into customer_product as b (tenant_id, customer_code, product_key, orders, units, amount, spend_weight)
+    select tenant_id, counted, product_key, sum(orders), sum(units), sum(amount), sum(amount * spend_weight)
+    from ({_LINES} where s.counted is not null) x group by 1, 2, 3 order by 1, 2, 3
+    on conflict (tenant_id, customer_code, product_key) do update set
+        orders = b.orders + excluded.orders, units = b.units + excluded.units, amount = b.amount + excluded.amount,
+        spend_weight = b.spend_weight + excluded.spend_weight
+    returning b.tenant_id, b.product_key, (new.orders > 0)::int - (coalesce(old.orders, 0) > 0)::int as customers
+)
+insert into product as p (tenant_id, product_key, orders, units, revenue, units_weight, customers)
+select tenant_id, product_key, sum(orders), sum(units), sum(amount), sum(units * units_weight), sum(customers)
+from (
+    select tenant_id, product_key, orders, units, amount, units_weight, 0 as customers from ({_LINES}) sold
+    union all
+    select tenant_id, product_key, 0, 0, 0, 0, customers from bought where customers <> 0
+) x group by 1, 2 order by 1, 2
 on conflict (tenant_id, product_key) do update set
     orders = p.orders + excluded.orders, units = p.units + excluded.units, revenue = p.revenue + excluded.revenue,
-    units_weight = p.units_weight + excluded.units_weight
+    units_weight = p.units_weight + excluded.units_weight, customers = p.customers + excluded.customers
 """  # noqa: S608
 _DAYS = """
 insert into day as d (tenant_id, day, orders, units, revenue)
@@ -76,7 +82,8 @@ select s.tenant_id, coalesce(s.day, (s.sold_at at time zone t.timezone)::date), 
 from stage s join tenant t using (tenant_id)
 where s.sold_at is not null group by 1, 2 order by 1, 2
 on conflict (tenant_id, day) do update set
-    orders = d.orders + excluded.orders, units = d.units + excluded.units, revenue = d.revenue + excluded.revenue
+    orders = d.orders + excluded.orders, units = d.units + excluded.units, revenue = d.revenue + excluded.revenue,
+    revision = d.revision + 1
 """
 
 
@@ -99,6 +106,5 @@ async def add_customers(raw: Raw, lowered: Iterable[CustomerKey]) -> Sequence[Ma
 
 async def add_the_rest(raw: Raw) -> None:
     """Adds to customer x product, product and day."""
-    await raw.execute(_CUSTOMER_PRODUCTS)
     await raw.execute(_PRODUCTS)
     await raw.execute(_DAYS)

@@ -12,8 +12,9 @@ from uuid import UUID
 from services.rfm_worker.domain.contribution import Contribution
 from services.rfm_worker.domain.facts import AliasChange
 from services.rfm_worker.repository.aggregates import add_the_rest
-from services.rfm_worker.repository.locks import ALIASES, key_of, lock_tenants
+from services.rfm_worker.repository.locks import lock_tenants, try_lock_aliases
 from services.rfm_worker.repository.orders import Hashes, Order, effective_keys, load_orders
+from services.rfm_worker.repository.queue import queue_changes
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.repository.rows import SaleKey, delta_row
 from services.rfm_worker.repository.stage import copy_rows, open_stage
@@ -112,7 +113,7 @@ async def move_some(raw: Raw, tenant_id: UUID, hashes: Hashes, *, orders: int) -
     """
     await open_stage(raw)
     await lock_tenants(raw, [tenant_id])
-    if not await raw.fetchval("select pg_try_advisory_xact_lock($1, $2)", ALIASES, key_of(tenant_id)):
+    if not await try_lock_aliases(raw, tenant_id):
         return False
     pending = {row["alias"]: row["position"] for row in await raw.fetch(_PENDING, tenant_id)}
     if not pending:
@@ -145,6 +146,8 @@ async def _move(raw: Raw, tenant_id: UUID, sale_ids: Collection[str], hashes: Ha
     await copy_rows(raw, [row for key, order in after.items() for row in _rows(before[key], order)])
     # A customer's own values hold no product; only what is counted per product, and the units of a day, move.
     await add_the_rest(raw)
+    # Their families may be others.
+    await queue_changes(raw, {(tenant_id, o.buyer.counted) for o in after.values() if o.buyer.counted is not None}, ())
 
 
 def _rows(old: Order, new: Order) -> list[str]:

@@ -30,6 +30,7 @@ from services.rfm_worker.repository.ledger import insert_new
 from services.rfm_worker.repository.locks import lock_returns, lock_tenants
 from services.rfm_worker.repository.orders import Hashes, sales_of_returns
 from services.rfm_worker.repository.people import CustomerKey
+from services.rfm_worker.repository.queue import queue_changes
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.repository.rows import SaleKey, place_row, sale_row
 from services.rfm_worker.repository.segments import Move, write_moves
@@ -181,26 +182,29 @@ class _Application:
         batch, raw = self.batch, self.raw
         await change_aliases(raw, batch.aliases)
         rebuilt: list[str] = []
+        touched: set[CustomerKey] = set()
         if batch.erasures:
             erased = await erase(raw, batch.erasures, self.hashes, self.pseudonyms)
-            rebuilt, self.changes = erased.rows, erased.changes
+            rebuilt, self.changes, touched = erased.rows, erased.changes, erased.returning
             self.causes = dict.fromkeys(erased.returning, ("erasure", None))
         buyers = await self._buyers()
         self.aliases = await load_aliases(raw, ((sale.tenant_id, sale.body.products) for sale in batch.sales.values()))
         settled = await self._facts(buyers, rebuilt)
-        await people.identify(raw, people.fold(batch.customers, buyers.erased_at), self.hashes)
+        touched |= await people.identify(raw, people.fold(batch.customers, buyers.erased_at), self.hashes)
         if batch.sales or batch.returns or batch.cancellations or rebuilt:
             rows = await add_customers(raw, settled.lowered)
             changes = changes_of(rows)
             self.changes += changes
             removed = await people.remove_unnamed(raw, settled.abandoned)
-            await products.describe(raw, batch.products)
+            moved = await products.describe(raw, batch.products)
             await add_the_rest(raw)
+            touched = (touched - removed) | ({(row["tenant_id"], row["customer_code"]) for row in rows} - removed)
             # Whose values are what they were keeps the scores that the scorer gave: it would not come back to them.
             changed = {change.customer for change in changes} - removed
             await self._score([row for row in rows if (row["tenant_id"], row["customer_code"]) in changed], now)
         else:
-            await products.describe(raw, batch.products)
+            moved = await products.describe(raw, batch.products)
+        await queue_changes(raw, touched, moved)
         facts: list[Sale | Return | Cancellation | Erasure] = [*batch.sales.values(), *batch.returns.values()]
         facts += [*batch.cancellations.values(), *batch.erasures]
         return {fact.tenant_id for fact in facts}

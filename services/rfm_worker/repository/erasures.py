@@ -33,9 +33,27 @@ select (select customer_code from customer where tenant_id = $1 and code_hash = 
      order by erased_at limit 1) as later
 """
 # Sales up to this erasure stand under the code, or under the pseudonym of a later erasure that came first.
-_RENAME = "update sale set customer_code = $3 where tenant_id = $1 and customer_code = any($2) and sold_at <= $4"
+_RENAME = """
+with renamed as (
+    update sale set customer_code = $3 where tenant_id = $1 and customer_code = any($2) and sold_at <= $4 returning day
+)
+update day d set revision = d.revision + 1 from (select distinct day from renamed) r
+where d.tenant_id = $1 and d.day = r.day
+"""
 _FORGET = (
-    "delete from customer_product where tenant_id = $1 and customer_code = $2",
+    """
+    with gone as (
+        delete from customer_product where tenant_id = $1 and customer_code = $2 returning product_key, orders
+    )
+    update product p set customers = p.customers - 1 from gone g
+    where p.tenant_id = $1 and p.product_key = g.product_key and g.orders > 0
+    """,
+    "delete from customer_search where tenant_id = $1 and customer_code = $2",
+    "delete from rhythm where tenant_id = $1 and customer_code = $2",
+    """
+    update customer_queue set customer_codes = array_remove(customer_codes, $2)
+    where tenant_id = $1 and customer_codes @> array[$2]
+    """,
     "delete from segment_change where tenant_id = $1 and customer_code = $2",
     "delete from lifetime_value where tenant_id = $1 and customer_code = $2",
 )
@@ -141,8 +159,10 @@ async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes, pseudonym
         await raw.execute(_RENAME, erasure.tenant_id, names, pseudonym, erasure.erased_at)
         if person["code"] is not None:
             key = (erasure.tenant_id, person["code"])
-            changes += await _forget(raw, key, erasure.erased_at)
-            returning.add(key)
+            forgotten, gone = await _forget(raw, key, erasure.erased_at)
+            changes += forgotten
+            if not gone:
+                returning.add(key)
     for tenant_id, code in sorted(returning):
         for order in await orders_of_customer(raw, tenant_id, code, hashes):
             assert order.sold_at is not None  # noqa: S101 - a sale that names a customer is recorded
@@ -153,8 +173,12 @@ async def erase(raw: Raw, erasures: Iterable[Erasure], hashes: Hashes, pseudonym
     return Erased(rows, returning, changes)
 
 
-async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> list[Change]:
-    """Takes everything of the erased person away; what remains is the start of a new customer, if anything."""
+async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> tuple[list[Change], bool]:
+    """Takes everything of the erased person away; what remains is the start of a new customer.
+
+    Returns:
+        What the values were, and whether nothing remains.
+    """
     for statement in _FORGET:
         await raw.execute(statement, *key)
     await raw.execute("delete from outbox where key = $1", f"{key[0]}:{key[1]}")
@@ -162,5 +186,5 @@ async def _forget(raw: Raw, key: CustomerKey, erased_at: datetime) -> list[Chang
     changes = changes_of(await raw.fetch(_START_ANEW, *key))
     if await raw.fetchval(_IDENTITY_OF_THE_ERASED, *key, erased_at):
         await clear(raw, [key])
-    await remove_unnamed(raw, [key])
-    return changes
+    removed = await remove_unnamed(raw, [key])
+    return changes, key in removed

@@ -43,6 +43,13 @@ with removed as (
 forgotten as (
     delete from segment_change h using removed r
     where h.tenant_id = r.tenant_id and h.customer_code = r.customer_code
+),
+unfound as (
+    delete from customer_search n using removed r
+    where n.tenant_id = r.tenant_id and n.customer_code = r.customer_code
+),
+unexpected as (
+    delete from rhythm h using removed r where h.tenant_id = r.tenant_id and h.customer_code = r.customer_code
 )
 select tenant_id, customer_code from removed
 """
@@ -84,18 +91,23 @@ def _version(change: CustomerChange) -> int:
     return 0 if change.body is None else change.body.version
 
 
-async def identify(raw: Raw, people: Mapping[CustomerKey, Identity], hashes: Callable[[CustomerKey], bytes]) -> None:
-    """Takes identities over. First every row that this batch touches is made and locked, in one sorted pass."""
+async def identify(
+    raw: Raw, people: Mapping[CustomerKey, Identity], hashes: Callable[[CustomerKey], bytes]
+) -> set[CustomerKey]:
+    """Takes identities over. First every row that this batch touches is made and locked, in one sorted pass.
+
+    Returns:
+        Those of the people who exist now.
+    """
     if not people:
-        return
+        return set()
     keys = sorted(people)
     await raw.execute(_ENSURE, [k[0] for k in keys], [k[1] for k in keys], [hashes(k) for k in keys])
     void = [key for key in keys if people[key].void]
     if void:
         await raw.execute(_CLEAR, [k[0] for k in void], [k[1] for k in void])
     await raw.executemany(_IDENTIFY, [_row(key, people[key].newest) for key in keys if people[key].newest is not None])
-    if void:
-        await remove_unnamed(raw, void)
+    return set(keys) - await remove_unnamed(raw, void)
 
 
 def _row(key: CustomerKey, change: CustomerChange | None) -> Sequence[object]:
@@ -110,7 +122,7 @@ async def clear(raw: Raw, keys: Collection[CustomerKey]) -> None:
 
 
 async def remove_unnamed(raw: Raw, keys: Iterable[CustomerKey]) -> set[CustomerKey]:
-    """Deletes, with their history, those of these customers that nothing names any more; answers them."""
+    """Deletes, with all that is derived of them, those of these customers that nothing names any more; answers them."""
     pairs = sorted(keys)
     if not pairs:
         return set()

@@ -23,12 +23,14 @@ _CLEAR = """
 update product p set master_version = null, name = null, family = null
 from unnest($1::uuid[], $2::text[]) as k(tenant_id, product_key)
 where p.tenant_id = k.tenant_id and p.product_key = k.product_key
+returning p.tenant_id, p.product_key, old.family is distinct from new.family as moved
 """
 _DESCRIBE = """
 update product p set master_version = k.version, name = k.name, family = k.family
 from unnest($1::uuid[], $2::text[], $3::int[], $4::text[], $5::text[])
     as k(tenant_id, product_key, version, name, family)
 where p.tenant_id = k.tenant_id and p.product_key = k.product_key and coalesce(p.master_version, 0) < k.version
+returning p.tenant_id, p.product_key, old.family is distinct from new.family as moved
 """
 
 
@@ -55,16 +57,20 @@ def fold(changes: Iterable[ProductChange]) -> dict[ProductKey, Description]:
     return folded
 
 
-async def describe(raw: Raw, changes: Sequence[ProductChange]) -> None:
-    """Takes names and families over. First every row that this batch touches is made and locked, in one pass."""
+async def describe(raw: Raw, changes: Sequence[ProductChange]) -> set[ProductKey]:
+    """Takes names and families over. First every row that this batch touches is made and locked, in one pass.
+
+    Returns:
+        Products whose history moved to another family.
+    """
     folded = fold(changes)
     if not folded:
-        return
+        return set()
     keys = sorted(folded)
     await raw.execute(_ENSURE, [k[0] for k in keys], [k[1] for k in keys])
     void = [key for key in keys if folded[key].void]
-    if void:
-        await raw.execute(_CLEAR, [k[0] for k in void], [k[1] for k in void])
+    found = await raw.fetch(_CLEAR, [k[0] for k in void], [k[1] for k in void]) if void else []
     rows = [(*key, d.version, b.name, b.family) for key in keys if (d := folded[key]).newest and (b := d.newest.body)]
     if rows:
-        await raw.execute(_DESCRIBE, *(list(column) for column in zip(*rows, strict=True)))
+        found += await raw.fetch(_DESCRIBE, *(list(column) for column in zip(*rows, strict=True)))
+    return {(row["tenant_id"], row["product_key"]) for row in found if row["moved"]}

@@ -6,6 +6,7 @@ The ledger and the sums agree after every part: a sale's `day` always names the 
 from uuid import UUID
 
 from services.rfm_worker.repository.changes import changes_of, request_scores
+from services.rfm_worker.repository.queue import queue_customers
 from services.rfm_worker.repository.raw import Raw
 
 PART = 1000
@@ -48,7 +49,8 @@ part as (
 insert into day as d (tenant_id, day, orders, units, revenue)
 select $1, day, orders, units, revenue from part order by day
 on conflict (tenant_id, day) do update set
-    orders = d.orders + excluded.orders, units = d.units + excluded.units, revenue = d.revenue + excluded.revenue
+    orders = d.orders + excluded.orders, units = d.units + excluded.units, revenue = d.revenue + excluded.revenue,
+    revision = d.revision + 1
 returning day
 """  # noqa: S608 - statements of our own
 _EMPTY_DAYS = "delete from day where tenant_id = $1 and day = any($2::date[]) and (orders, units, revenue) = (0, 0, 0)"
@@ -85,7 +87,11 @@ async def redate_sales(raw: Raw, tenant_id: UUID, after: str) -> list[str]:
 async def redate_customers(raw: Raw, tenant_id: UUID, after: str) -> list[str]:
     """Dates the last orders of the customers behind `after` anew, and tells the scorer; answers the codes."""
     codes = [row["customer_code"] for row in await raw.fetch(_LOCK_CUSTOMERS, tenant_id, after, PART)]
-    changes = changes_of(await raw.fetch(_LAST_DAYS, tenant_id, codes)) if codes else []
+    if not codes:
+        return codes
+    # The days between orders may be others, even where the last one is the same.
+    await queue_customers(raw, tenant_id, codes)
+    changes = changes_of(await raw.fetch(_LAST_DAYS, tenant_id, codes))
     if changes:
         await request_scores(raw, [tenant_id], changes)
     return codes

@@ -27,8 +27,9 @@ where tenant_id = $1
 """
 _OWNED = (
     "sale", "sale_return", "sale_cancellation", "customer", "customer_product", "product", "day", "cutoffs",
-    "quantile_mark", "score_request", "recompute", "segment_change", "erasure", "product_alias", "alias_move",
-    "job_run", "lifetime_model", "lifetime_value",
+    "quantile_mark", "score_request", "recompute", "segment_change", "erasure", "job_run", "lifetime_model",
+    "lifetime_value", "product_alias", "alias_move",
+    "period", "product_period", "customer_queue", "customer_search", "rhythm",
 )  # fmt: skip
 
 

@@ -25,8 +25,8 @@ _QUERIES: Mapping[str, tuple[str, Types]] = {
     "sale": (
         "select sale_id, customer_code, (extract(epoch from sold_at) {us} as sold_at, day - {epoch} as day, gross, "
         "net, cancelled::int as cancelled, returned::int as returned, "
-        "array_to_string(coalesce(effective_keys, product_keys), E'\\x1f') as "
-        "product_key, array_to_string(quantities, ' ') as quantity, array_to_string(unit_prices, ' ') as unit_price, "
+        "array_to_string(coalesce(effective_keys, product_keys), E'\\x1f') as product_key, "
+        "array_to_string(quantities, ' ') as quantity, array_to_string(unit_prices, ' ') as unit_price, "
         "array_to_string(amounts, ' ') as line_amount from sale where {mine} and recorded",
         {
             "sold_at": pl.Int64, "day": pl.Int32, "gross": MONEY, "net": MONEY, "cancelled": pl.Int64,
@@ -35,8 +35,9 @@ _QUERIES: Mapping[str, tuple[str, Types]] = {
     ),
     "back": (
         "select r.sale_id, rfm.effective_key(l.product_key, s.product_keys, s.effective_keys) as product_key, "
-        "l.quantity, l.amount from sale_return r join sale s using (tenant_id, sale_id), "
-        "unnest(r.product_keys, r.quantities, r.amounts) as l(product_key, quantity, amount) where {of_mine}",
+        "l.quantity, l.amount from sale_return r join sale s using (tenant_id, "
+        "sale_id), unnest(r.product_keys, r.quantities, r.amounts) as l(product_key, quantity, amount) "
+        "where {of_mine}",
         {"quantity": UNITS, "amount": MONEY},
     ),
     "cancellation": (

@@ -31,8 +31,7 @@ async def compare_tenant(
         on: the reference date.
         codes: these customers only. The stored cut-offs are then believed, and products and days are left out.
     """
-    if codes is None:
-        report.add(await alias_differences(seen.first, tenant.tenant_id))
+    report.add(await alias_differences(seen.first, tenant.tenant_id))
     tables = await load_tables(seen, tenant.tenant_id, codes)
     # The database answers for the profiles while the frames are computed.
     profiles = asyncio.create_task(

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.rfm_worker.domain.facts import Item
 from services.rfm_worker.handlers import decode
 from services.rfm_worker.rebuild import NoSuchTenantError, RebuildError, Rebuilt, rebuild, swap
-from services.rfm_worker.rebuild.run import _REBUILDER
+from services.rfm_worker.rebuild.connections import REBUILDER
 from services.rfm_worker.tables import EMPTIED_TABLES, KEPT_TABLES, REBUILT_TABLES, metadata
 from shared.db.engine import transaction
 from shared.messaging.record import next_offsets
@@ -74,10 +74,7 @@ async def shop(rfm: Rfm, database: Database) -> Shop:
     await made.deliver(
         make.tenant(t, 1, timezone="Asia/Tokyo"), *stream(rfm, random.Random(5)),
         make.erased(SECRET, t, "c3", day=12), make.erased(SECRET, t, "c4", day=40), make.gone(t, "c4"),
-        make.alias(t, "p1", 1, "p2"), make.alias(t, "p3", 1, "p4"), make.no_alias(t, "p3"),
-        make.alias(t, "p5", 2, "p6"),
     )  # fmt: skip
-    await rfm.move()
     await rfm.score()
     return made
 
@@ -97,8 +94,7 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def present(rfm: Rfm) -> dict[str, list[Any]]:
-    """The rows without those of zeros, which stand for nothing, once history has followed its aliases."""
-    await rfm.move()
+    """The rows without those of zeros, which stand for nothing."""
     found = await rows(rfm)
     sums = {"customer_product": "orders units amount", "day": "orders units revenue"}
     for table, names in sums.items():
@@ -274,7 +270,7 @@ async def test_a_reader_who_does_not_end_is_left_alone_and_nothing_changes(
 
 async def test_one_rebuild_at_a_time(shop: Shop) -> None:
     async with transaction(shop.rfm.engine) as connection:
-        await connection.execute(text(f"select pg_advisory_xact_lock({_REBUILDER})"))
+        await connection.execute(text(f"select pg_advisory_xact_lock({REBUILDER})"))
         with pytest.raises(RebuildError, match="Another rebuild is running"):
             await shop.rebuild()
 
@@ -305,6 +301,19 @@ async def test_records_that_can_never_be_applied_are_counted(shop: Shop) -> None
     assert await present(shop.rfm) == before
 
 
+@pytest.mark.parametrize("topic", ["sales", "customers"])
+async def test_topics_that_were_lost_and_made_anew_lose_nothing_unless_told_to(shop: Shop, topic: str) -> None:
+    await shop.deliver(make.person(shop.rfm.tenant_id, "named", 1))
+    before = await present(shop.rfm)
+    for place in [place for place in shop.shelf.records if place[0] == topic]:
+        shop.shelf.records[place] = []
+    with pytest.raises(RebuildError, match=r"The topics lack [0-9]+ sales and [0-9]+ customers"):
+        await shop.rebuild()
+    assert await present(shop.rfm) == before
+    await shop.rebuild(source="topics")
+    assert await present(shop.rfm) != before
+
+
 async def test_an_erased_tenant_stays_erased(shop: Shop) -> None:
     await shop.deliver(make.tenant(shop.rfm.tenant_id, 9, status="erased"))
     for source in ("topics", "ledger"):
@@ -321,3 +330,20 @@ async def test_the_role_of_the_worker_may_not_rebuild(shop: Shop, database: Data
 async def test_without_a_database_it_says_so(shop: Shop) -> None:
     with pytest.raises(RebuildError, match="database does not answer"):
         await rebuild("postgresql+asyncpg://nobody@127.0.0.1:1/none", SECRET, shop.shelf)
+
+
+@pytest.mark.parametrize("error", [RebuildError("Kafka is away"), ConnectionResetError()])
+async def test_a_log_that_breaks_off_is_a_sentence_and_changes_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    before, read = await rows(shop.rfm), shop.shelf.read
+
+    async def some(*arguments: Any) -> Any:
+        async for records in read(*arguments):
+            yield records[:3]
+            raise error
+
+    monkeypatch.setattr(shop.shelf, "read", some)
+    with pytest.raises(RebuildError, match=r"Kafka is away|It stopped on the way"):
+        await shop.rebuild()
+    assert await rows(shop.rfm) == before

@@ -158,16 +158,6 @@ class Story(RuleBasedStateMachine):
         t = self.rfm.tenant_id
         self.apply(self.put(make.no_article(t, key) if gone else make.article(t, key, self.number, family)))
 
-    @rule(key=PRODUCTS, product=PRODUCTS, gone=st.booleans())
-    def a_key_stands_for_a_product(self, key: str, product: str, gone: bool) -> None:
-        self.number += 1
-        t = self.rfm.tenant_id
-        self.apply(self.put(make.no_alias(t, key) if gone else make.alias(t, key, self.number, product)))
-
-    @rule()
-    def some_history_follows(self) -> None:
-        self.do(self.rfm.mover.step(self.rfm.tenant_id))
-
     @rule(zone=ZONES, reference=REFERENCES, method=METHODS)
     def settings_change(self, zone: str, reference: str | date, method: dict[str, Any]) -> None:
         self.number += 1
@@ -238,9 +228,6 @@ class Story(RuleBasedStateMachine):
         if not self.items:
             return
         await self.rfm.score()
-        report = await verify(self.rfm.engine, self.rfm.tenant_id, wait_s=0, now=self.rfm.clock)
-        assert report, report.lines()
-        await self.rfm.move()
         report = await verify(self.rfm.engine, self.rfm.tenant_id, wait_s=0, now=self.rfm.clock)
         assert report, report.lines()
         assert await stored(self.rfm) == recompute(self.items, SECRET)

@@ -178,11 +178,11 @@ async def test_a_closed_tenant_is_erased_after_its_grace_period_and_leaves_tombs
             {"key": f"{made['tenant_id']}:k1"},
         )
     await gateway.http.delete(f"/v1/tenants/{made['tenant_id']}", headers=operator)
-    engine = gateway.services.engine
-    assert await janitor.erase_closed(engine, 30) == []
+    engine, files = gateway.services.engine, gateway.services.files
+    assert await janitor.erase_closed(engine, 30, files=files) == []
     later = datetime.now(UTC) + timedelta(days=31)
-    assert await janitor.erase_closed(engine, 30, later) == [uuid.UUID(made["tenant_id"])]
-    assert await janitor.erase_closed(engine, 30, later) == []
+    assert await janitor.erase_closed(engine, 30, later, files=files) == [uuid.UUID(made["tenant_id"])]
+    assert await janitor.erase_closed(engine, 30, later, files=files) == []
     async with admin_engine.connect() as connection:
         for table, left in (("customer", 5), ("product", 5), ("product_alias", 5), ("user_account", 2), ("api_key", 0)):
             count = (await connection.execute(text(f"select count(*) from gateway.{table}"))).scalar()

@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.api_gateway.app import create_app
 from services.api_gateway.dependencies import Services
 from services.api_gateway.settings import GatewaySettings
+from services.rfm_worker.refresher import Refresher
 from services.rfm_worker.tables import metadata
 from shared.db.applied import save_applied
 from shared.db.engine import create_engine, transaction
@@ -51,8 +52,16 @@ class Worker:
                 await connection.execute(metadata.tables[f"rfm.{table}"].insert(), {"tenant_id": tenant.id, **row})
 
     async def customer(self, tenant: Tenant, code: str, **columns: Any) -> None:
-        """Adds a customer to the projection."""
+        """Adds a customer to the projection and to what the refresher has to do."""
         await self.insert("customer", tenant, {"customer_code": code, "code_hash": code.encode(), **columns})
+        await self.insert("customer_queue", tenant, {"customer_codes": [code], "product_keys": []})
+
+    async def refresh(self, tenant: Tenant) -> None:
+        """Does what the refresher has to do; the tenant's event may not have come."""
+        await self.execute("insert into rfm.tenant (tenant_id) values (:id) on conflict do nothing", id=tenant.id)
+        refresher = Refresher(self.engine, interval_s=1)
+        await refresher.refresh_customers(tenant.id)
+        await refresher.refresh_periods(tenant.id)
 
     async def sale(self, tenant: Tenant, sale_id: str, **columns: Any) -> None:
         """Adds a sale of one line to the ledger."""

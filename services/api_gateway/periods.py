@@ -1,0 +1,96 @@
+"""Periods of local days: the one asked for, the one before it, and its days, ISO weeks or months."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Literal
+
+from services.api_gateway.errors import invalid
+
+Grain = Literal["day", "week", "month"]
+USUAL_DAYS = 30
+MOST_DAYS = 731
+"""Two years, for figures of a whole period and for points of a day."""
+MOST_DAYS_OF_LONG_GRAINS = 3660
+"""Ten years, for points of a week or month."""
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class DayRange:
+    """Local days, both included."""
+
+    first: date
+    last: date
+
+    @property
+    def days(self) -> int:
+        """How many days it has."""
+        return (self.last - self.first).days + 1
+
+    def before(self) -> "DayRange":
+        """As many days, directly before."""
+        return DayRange(self.first - self.days * _DAY, self.first - _DAY)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A day, week or month as far as it lies in a period.
+
+    Attributes:
+        label: as answers name it: 2026-11-20, 2026-W47, 2026-11.
+        start: its own first day, which may lie before the period.
+        inside: its days in the period.
+        whole: whether these are all of its days.
+    """
+
+    label: str
+    start: date
+    inside: DayRange
+    whole: bool
+
+
+def choose(first: date | None, last: date | None, today: date, most_days: int = MOST_DAYS) -> DayRange:
+    """The period asked for; what is left out is chosen so that the period ends at `today` or has 30 days.
+
+    Raises:
+        Problem: 422 for days in the wrong order, or too many of them.
+    """
+    end = last or max(today, first or today)
+    begin = first or end - (USUAL_DAYS - 1) * _DAY
+    if begin > end:
+        raise invalid("to", "must not lie before from")
+    if (end - begin).days >= most_days:
+        raise invalid("from", f"must lie less than {most_days} days before to")
+    return DayRange(begin, end)
+
+
+def spans(period: DayRange, grain: Grain) -> Sequence[Span]:
+    """The days, ISO weeks or months that a period touches, in order."""
+    found, day = [], period.first
+    while day <= period.last:
+        start, following = _bounds(day, grain)
+        inside = DayRange(day, min(period.last, following - _DAY))
+        found.append(Span(_label(start, grain), start, inside, inside == DayRange(start, following - _DAY)))
+        day = following
+    return found
+
+
+def _bounds(day: date, grain: Grain) -> tuple[date, date]:
+    """First day, and the day after the last one."""
+    if grain == "day":
+        return day, day + _DAY
+    if grain == "week":
+        monday = day - day.weekday() * _DAY
+        return monday, monday + 7 * _DAY
+    first = day.replace(day=1)
+    return first, (first + 31 * _DAY).replace(day=1)
+
+
+def _label(start: date, grain: Grain) -> str:
+    if grain == "day":
+        return start.isoformat()
+    if grain == "month":
+        return f"{start:%Y-%m}"
+    year, week, _ = start.isocalendar()
+    return f"{year:04}-W{week:02}"

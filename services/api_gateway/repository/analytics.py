@@ -1,0 +1,153 @@
+"""Figures of a period, from the rfm worker's sums where they hold and from the ledger where they do not."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from services.api_gateway.periods import DayRange, Grain, Span
+
+Measure = Literal["revenue", "units", "orders"]
+_CALENDAR = text("select * from rfm.calendar(:tenant)")
+# All that exist and all that are active, as the reference date sees them; for the period before, as a date that lies
+# as many days before it does.
+_CUSTOMERS = text(
+    """
+    with bound as materialized (
+        select c.active_days, c.reference_date as now_day, c.reference_date - cast(:days as int) as then_day,
+            rfm.day_start(c.reference_date - cast(:days as int) + 1, c.timezone) as then_end,
+            rfm.day_start(:first, c.timezone) as now_first, rfm.day_start(:before, c.timezone) as then_first,
+            rfm.day_start(cast(:last as date) + 1, c.timezone) as now_end
+        from rfm.calendar(:tenant) c
+    )
+    select x.*, a.active, coalesce(e.customers, 0) as active_then
+    from (
+        select count(*) as total,
+            count(*) filter (where coalesce(least(c.created_at, c.first_order_at), '-infinity') < b.then_end)
+                as total_then,
+            count(*) filter (where c.first_order_at >= b.now_first and c.first_order_at < b.now_end) as began,
+            count(*) filter (where c.first_order_at >= b.then_first and c.first_order_at < b.now_first) as began_then
+        from rfm.customer c, bound b where c.tenant_id = :tenant
+    ) x,
+    lateral (
+        select count(*) as active from rfm.customer c, bound b
+        where c.tenant_id = :tenant and c.last_order_day > b.now_day - b.active_days
+    ) a
+    left join lateral (
+        select d.customers from bound b,
+            rfm.distinct_customers(:tenant, array[b.then_day - b.active_days + 1], array[b.then_day]) d
+    ) e on true
+    """
+)
+_ORDERS = text(
+    """
+    select s.n, coalesce(d.orders, 0) as orders, coalesce(d.revenue, 0) as revenue,
+        rfm.average_basket(d.revenue, cast(d.orders as int)) as average_basket,
+        case when b.buyers > 0 then round(cast(b.again as numeric) / b.buyers, 4) end as repeat_rate
+    from unnest(cast(:firsts as date[]), cast(:lasts as date[])) with ordinality as s(first, last, n)
+    cross join lateral (
+        select sum(d.orders) as orders, sum(d.revenue) as revenue from rfm.day d
+        where d.tenant_id = :tenant and d.day between s.first and s.last
+    ) d
+    cross join lateral (
+        select count(*) as buyers, count(*) filter (where x.orders >= 2) as again from (
+            select o.customer_code, count(*) as orders from rfm.sale o
+            where o.tenant_id = :tenant and o.day between s.first and s.last and o.net > 0
+                and o.customer_code is not null
+            group by o.customer_code
+        ) x
+        where not exists (
+            select from rfm.erasure e where e.tenant_id = :tenant and e.pseudonym = x.customer_code
+        )
+    ) b
+    order by s.n
+    """
+)
+_TREND = text(
+    """
+    with point as materialized (
+        select s.n, s.first, s.last, coalesce(d.orders, 0) as orders, coalesce(d.units, 0) as units,
+            coalesce(d.revenue, 0) as revenue, p.customers
+        from unnest(
+            cast(:starts as date[]), cast(:firsts as date[]), cast(:lasts as date[]), cast(:whole as bool[])
+        ) with ordinality as s(start, first, last, whole, n)
+        cross join lateral (
+            select sum(d.orders) as orders, sum(d.units) as units, sum(d.revenue) as revenue,
+                sum(d.revision) as revision
+            from rfm.day d where d.tenant_id = :tenant and d.day between s.first and s.last
+        ) d
+        left join rfm.period p on p.tenant_id = :tenant and p.grain = :grain and p.start = s.start and s.whole
+            and p.revision = d.revision
+    ),
+    open as materialized (
+        select n, first, last, row_number() over (order by n) as span from point where orders > 0 and customers is null
+    ),
+    counted as (
+        select o.n, d.customers from open o join rfm.distinct_customers(
+            :tenant, array(select first from open order by n), array(select last from open order by n)
+        ) d using (span)
+    )
+    select p.orders, p.units, p.revenue, coalesce(p.customers, c.customers, 0) as customers
+    from point p left join counted c using (n) order by p.n
+    """
+)
+_PRODUCTS = """
+    with sold as materialized (
+        select s.product_key, s.orders, s.units, s.revenue, p.name, coalesce(p.family, 'unknown') as family
+        from rfm.products_sold(:tenant, :first, :last) s
+        left join rfm.product p on p.tenant_id = :tenant and p.product_key = s.product_key
+        where s.units > 0 or s.revenue > 0
+    )
+    (select 'product' as kind, product_key as key, name, family, orders, units, revenue, 1 as products
+     from sold order by {measure} desc, product_key limit :count)
+    union all
+    (select 'family', family, null, family, sum(orders), sum(units), sum(revenue), count(*)
+     from sold group by family order by sum({measure}) desc, family collate "C" limit :count)
+    union all
+    select 'total', '', null, null, coalesce(sum(orders), 0), coalesce(sum(units), 0), coalesce(sum(revenue), 0),
+        count(*)
+    from sold
+"""
+_BY_MEASURE = {
+    measure: text(_PRODUCTS.format(measure=measure)) for measure in ("revenue", "units", "orders")
+}  # fmt: skip
+
+
+async def calendar(connection: AsyncConnection, tenant_id: UUID) -> Row[Any]:
+    """timezone, today, reference_date and active_days of the tenant."""
+    return (await connection.execute(_CALENDAR, {"tenant": tenant_id})).one()
+
+
+async def count_customers(connection: AsyncConnection, tenant_id: UUID, period: DayRange) -> Row[Any]:
+    """total, active and began of now and (`_then`) of the period before."""
+    parameters = {
+        "tenant": tenant_id, "days": period.days, "first": period.first, "last": period.last,
+        "before": period.before().first,
+    }  # fmt: skip
+    return (await connection.execute(_CUSTOMERS, parameters)).one()
+
+
+async def sum_orders(connection: AsyncConnection, tenant_id: UUID, periods: Sequence[DayRange]) -> list[Row[Any]]:
+    """orders, revenue, average_basket and repeat_rate of each period."""
+    parameters = {"tenant": tenant_id, "firsts": [p.first for p in periods], "lasts": [p.last for p in periods]}
+    return list(await connection.execute(_ORDERS, parameters))
+
+
+async def trend(connection: AsyncConnection, tenant_id: UUID, grain: Grain, spans: Sequence[Span]) -> list[Row[Any]]:
+    """orders, units, revenue and distinct customers of each span."""
+    parameters = {
+        "tenant": tenant_id, "grain": grain, "starts": [s.start for s in spans],
+        "firsts": [s.inside.first for s in spans], "lasts": [s.inside.last for s in spans],
+        "whole": [s.whole for s in spans],
+    }  # fmt: skip
+    return list(await connection.execute(_TREND, parameters))
+
+
+async def top_products(
+    connection: AsyncConnection, tenant_id: UUID, period: DayRange, measure: Measure, count: int
+) -> list[Row[Any]]:
+    """At most `count` rows of kind product and of kind family, largest first, and one of kind total."""
+    parameters = {"tenant": tenant_id, "first": period.first, "last": period.last, "count": count}
+    return list(await connection.execute(_BY_MEASURE[measure], parameters))

@@ -1,0 +1,205 @@
+"""What the refresher derives: search entries, rhythms, sums of periods; nobody forgotten or kept too long."""
+
+import asyncio
+import random
+from datetime import date
+from decimal import Decimal
+
+import pytest
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from services.rfm_worker.refresher import Refresher
+from tests.integration.rfm.conftest import SECRET, Rfm
+from tests.support import rfm_items as make
+
+TABLES = ("customer_search", "rhythm", "period", "product_period", "customer_queue")
+
+
+async def refresh(rfm: Rfm) -> None:
+    refresher = Refresher(rfm.engine, interval_s=1)
+    await refresher.refresh_customers(rfm.tenant_id)
+    await refresher.refresh_periods(rfm.tenant_id)
+
+
+async def verified(rfm: Rfm) -> None:
+    report = await rfm.verified()
+    assert report, report.lines()
+
+
+async def queued(rfm: Rfm) -> int:
+    (row,) = await rfm.query("select count(*) as n from rfm.customer_queue where tenant_id = :tenant")
+    return int(row.n)
+
+
+async def busy(rfm: Rfm, chance: random.Random, part: str, sales: int = 60) -> None:
+    """Batches with everything that changes a derived row."""
+    t = rfm.tenant_id
+    for n in range(0, sales, 10):
+        items = [
+            make.sale(
+                t, f"s{chance.randrange(90)}", chance.choice([None, *(f"c{k}" for k in range(9))]),
+                [(f"p{chance.randrange(7)}", "1", f"{chance.randrange(99)}")], day=chance.randrange(60), minute=n + k,
+                event_id=f"{part}{n + k:03}",
+            )
+            for k in range(10)
+        ]  # fmt: skip
+        back = make.returned(t, f"{part}{n}", f"s{chance.randrange(90)}", [(f"p{chance.randrange(7)}", "1", "9")])
+        void = make.cancelled(t, f"s{chance.randrange(90)}")
+        person = make.person(t, f"c{n // 10}", n + ord(part), first_name=f"Name {n}", tags=[part])
+        article = make.article(t, f"p{n // 10}", n + ord(part), chance.choice(["Shelves", "Chairs", None]))
+        await rfm.apply(*items, back, void, person, article)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_derived_rows_are_those_of_the_ledger(rfm: Rfm, seed: int) -> None:
+    chance = random.Random(seed)
+    await busy(rfm, chance, "a")
+    await verified(rfm)  # nothing is refreshed, everything queued or stale
+    await refresh(rfm)
+    assert await queued(rfm) == 0
+    await verified(rfm)
+    await busy(rfm, chance, "b", 10)
+    await verified(rfm)
+    await rfm.apply(make.erased(SECRET, rfm.tenant_id, "c1", day=30))
+    await verified(rfm)
+    await refresh(rfm)
+    await verified(rfm)
+    await rfm.apply(make.tenant(rfm.tenant_id, 1, timezone="Asia/Tokyo"))
+    await verified(rfm)
+    await refresh(rfm)
+    await verified(rfm)
+    held = await rfm.query("select grain, count(*) as n from rfm.period where tenant_id = :tenant group by 1")
+    assert {row.grain for row in held} == {"day", "week", "month"}
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("update rfm.product set customers = customers + 1 where tenant_id = :tenant", "customers is"),
+        ("update rfm.rhythm set next_order_expected_at = '2000-01-01' where tenant_id = :tenant", "expected is"),
+        ("update rfm.customer_search set families = '{x}' where tenant_id = :tenant", "families is x"),
+        ("update rfm.customer_search set words = 'x' where tenant_id = :tenant", "copied is 0"),
+        ("delete from rfm.customer_search where tenant_id = :tenant", "missing"),
+        ("update rfm.period set customers = 9 where tenant_id = :tenant", "customers is 9"),
+        ("update rfm.product_period set units = 9 where tenant_id = :tenant", "units is 9"),
+        ("delete from rfm.product_period where tenant_id = :tenant", "missing"),
+    ],
+)
+async def test_verification_sees_every_kind_of_error(rfm: Rfm, change: str, told: str) -> None:
+    t = rfm.tenant_id
+    await rfm.apply(make.sale(t, "s", "c", [("p", "1", "2")]), make.sale(t, "u", "c", [("p", "1", "2")], day=3))
+    await refresh(rfm)
+    await verified(rfm)
+    async with rfm.engine.begin() as connection:
+        await connection.exec_driver_sql(change.replace(":tenant", f"'{t}'"))
+    report = await rfm.verified()
+    assert not report
+    assert told in "\n".join(report.lines())
+
+
+async def test_a_period_that_changes_while_it_is_summed_does_not_hold(rfm: Rfm) -> None:
+    t = rfm.tenant_id
+    await rfm.apply(make.sale(t, "s0", "c", [("p", "1", "2")]))
+
+    async def sell() -> None:
+        for n in range(1, 25):
+            await rfm.apply(make.sale(t, f"s{n}", f"c{n}", [(f"p{n % 3}", "1", "2")], day=n % 4))
+
+    async def sums() -> None:
+        for _ in range(8):
+            await refresh(rfm)
+
+    await asyncio.gather(sell(), sums(), sums())
+    await verified(rfm)
+    await refresh(rfm)
+    await verified(rfm)
+
+
+async def test_a_period_is_summed_only_once_it_rests(rfm: Rfm) -> None:
+    t = rfm.tenant_id
+    refresher = Refresher(rfm.engine, interval_s=1)
+
+    async def held() -> int:
+        return len(await rfm.query("select 1 from rfm.period where tenant_id = :tenant"))
+
+    await rfm.apply(make.sale(t, "s1", "c", [("p", "1", "2")]))
+    await refresher.look()
+    assert await held() == 0
+    await rfm.apply(make.sale(t, "s2", "c", [("p", "1", "2")]))
+    await refresher.look()
+    assert await held() == 0
+    await refresher.look()
+    assert await held() == 3
+
+
+async def test_a_product_counts_each_customer_once(rfm: Rfm) -> None:
+    t = rfm.tenant_id
+
+    async def customers() -> int:
+        (row,) = await rfm.query("select customers from rfm.product where tenant_id = :tenant and product_key = 'p'")
+        return int(row.customers)
+
+    await rfm.apply(make.sale(t, "s1", "a", [("p", "1", "2")]), make.sale(t, "s2", "a", [("p", "1", "2")]))
+    await rfm.apply(make.sale(t, "s3", "b", [("p", "1", "2")]), make.sale(t, "s4", None, [("p", "1", "2")]))
+    assert await customers() == 2
+    await rfm.apply(make.cancelled(t, "s1"))
+    assert await customers() == 2
+    await rfm.apply(make.returned(t, "r", "s2", [("p", "1", "2")]))
+    assert await customers() == 1
+    await rfm.apply(make.erased(SECRET, t, "b", day=9))
+    assert await customers() == 0
+    await rfm.apply(make.sale(t, "s5", "b", [("p", "1", "2")], day=10))
+    assert await customers() == 1
+
+
+async def test_who_leaves_is_found_no_more(rfm: Rfm) -> None:
+    t = rfm.tenant_id
+    await rfm.apply(make.person(t, "known", 1, first_name="Ana"), make.sale(t, "s", "bought", [("p", "1", "2")]))
+    await rfm.apply(make.person(t, "stays", 1, first_name="Bo"))
+    await refresh(rfm)
+    await rfm.apply(make.gone(t, "known"), make.erased(SECRET, t, "bought", day=5))
+    for table in TABLES:
+        rows = await rfm.query(f"select to_jsonb(x)::text as row from rfm.{table} x where tenant_id = :tenant")
+        assert not [row for row in rows if "known" in row.row or "bought" in row.row], table
+    (row,) = await rfm.query("select words, tags, families from rfm.customer_search where tenant_id = :tenant")
+    assert tuple(row) == ("stays bo", [], [])
+
+
+async def test_an_erased_tenant_leaves_nothing(rfm: Rfm) -> None:
+    t = rfm.tenant_id
+    await rfm.apply(make.sale(t, "s", "c", [("p", "1", "2")]))
+    await refresh(rfm)
+    await rfm.apply(make.sale(t, "s2", "c", [("p", "1", "2")]))
+    await rfm.apply(make.tenant(t, 1, status="erased"))
+    for table in TABLES:
+        assert await rfm.query(f"select 1 from rfm.{table} where tenant_id = :tenant") == [], table
+
+
+async def test_the_expected_next_order_is_the_one_of_the_profile(rfm: Rfm) -> None:
+    t = rfm.tenant_id
+    for n, day in enumerate([0, 3, 10, 14]):
+        await rfm.apply(make.sale(t, f"s{n}", "c", [("p", "1", "4")], day=day))
+    await refresh(rfm)
+    (row,) = await rfm.query("select * from rfm.rhythm where tenant_id = :tenant")
+    (profile,) = await rfm.query("select * from rfm.customer_profiles(:tenant, array['c'])")
+    assert (row.usual_interval_days, row.next_order_expected_at) == (Decimal("4.0"), date(2026, 1, 23))
+    assert profile.next_order_expected_at == row.next_order_expected_at
+
+
+async def test_the_largest_popularity_is_found_in_the_highest_class(rfm: Rfm, admin_engine: AsyncEngine) -> None:
+    chance = random.Random(5)
+    sales = [
+        make.sale(
+            rfm.tenant_id, f"s{n}", None, [(f"p{n % 40}", str(chance.randrange(1, 50)), "1")],
+            day=chance.randrange(-3000, 400),
+        )
+        for n in range(200)
+    ]  # fmt: skip
+    await rfm.apply(*sales)
+    (row,) = await rfm.query(
+        "select max(units_weight) as most, max(units_weight) filter (where popularity_class = best) as found, "
+        "count(distinct popularity_class) as classes from rfm.product, "
+        "(select max(popularity_class) as best from rfm.product where tenant_id = :tenant) b where tenant_id = :tenant"
+    )
+    assert row.most == row.found
+    assert row.classes > 5
