@@ -87,7 +87,9 @@ def build(settings: RfmWorkerSettings) -> Worker:
     scorer = Scorer(engine, now=now, interval_s=settings.score_interval_s)
     secret = settings.erasure_secret.get_secret_value()
     mover = AliasMover(engine, secret)
-    refresher = Refresher(engine, interval_s=settings.refresh_interval_s)
+    refresher = Refresher(
+        engine, interval_s=settings.refresh_interval_s, busy=lambda: consumer.pipeline.backlogged
+    )  # fmt: skip
     applier = Applier(engine, BatchWriter(secret), now, scorer.wake)
     delivery = BatchDelivery[Item](
         decode=decode, apply=applier.apply, dead_letters=DeadLetterWriter(producer, SERVICE),

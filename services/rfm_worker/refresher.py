@@ -7,7 +7,7 @@ is queued or stale from the source.
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -32,6 +32,7 @@ customer once however often he is queued meanwhile, so it falls behind no furthe
 LOOK_EVERY_ALL_S = 60.0
 """Seconds after which every tenant is looked at, not only those that somebody is queued of: a rebuild queues nobody."""
 LONGEST_PAUSE_S = 30.0
+LOOK_AGAIN_S = 0.2
 STUCK_AFTER_S = 180.0
 
 log = get_logger(__name__)
@@ -40,12 +41,13 @@ log = get_logger(__name__)
 class Refresher:
     """Runs beside the consumer of each worker process; a tenant is refreshed by one process at a time."""
 
-    def __init__(self, engine: AsyncEngine, *, interval_s: float) -> None:
+    def __init__(self, engine: AsyncEngine, *, interval_s: float, busy: Callable[[], bool] = lambda: False) -> None:
         """Args:
+        busy: whether batches work off a backlog, to which it gives way for a while.
         interval_s: seconds between two looks. A period that changed between them is left for later: it is still
             being written to, and whoever reads it takes it from the ledger.
         """
-        self._engine, self._interval_s = engine, interval_s
+        self._engine, self._interval_s, self._busy = engine, interval_s, busy
         self._seen: dict[UUID, set[Stale]] = {}
         self._looked_at_all: float | None = None
         self._failures = 0
@@ -110,7 +112,14 @@ class Refresher:
             for start in range(0, max(1, len(taken.codes)), CHUNK):
                 await self._serve(tenant_id, taken, taken.codes[start : start + CHUNK])
 
+    async def _give_way(self) -> None:
+        until = time.monotonic() + LONGEST_PAUSE_S
+        while self._busy() and time.monotonic() < until:
+            self.progress.beat()
+            await asyncio.sleep(LOOK_AGAIN_S)
+
     async def _serve(self, tenant_id: UUID, taken: Taken, codes: Sequence[str]) -> None:
+        await self._give_way()
         began = time.monotonic()
         async with transaction(self._engine) as connection:
             raw = await driver_connection(connection)
@@ -131,6 +140,7 @@ class Refresher:
             stale = await stale_periods(await driver_connection(connection), tenant_id)
         for period in stale:
             if rested is None or period in rested:
+                await self._give_way()
                 self.progress.beat()
                 began = time.monotonic()
                 async with transaction(self._engine) as connection:

@@ -64,6 +64,8 @@ class Pipeline:
         self._rewound_to: dict[TopicPartition, int] = {}
         self.stopped = False
         """Set once nothing more may be applied."""
+        self.backlogged = False
+        """Whether the last batch was as large as a batch may be: more waits behind it."""
 
     async def read(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         """Polls and decodes until the batch before is dealt with or this one is full; nothing where nothing came."""
@@ -83,6 +85,7 @@ class Pipeline:
             self._put_back(batch.raw)
             raise
         self._next = batch
+        self.backlogged = len(batch.raw) >= self._max_records
         return tuple(batch.raw)
 
     async def apply(self) -> None:

@@ -25,7 +25,7 @@ from services.rfm_worker.repository.segments import Move, write_moves
 from services.rfm_worker.repository.tenants import Tenant
 from shared.db.engine import driver_connection
 
-SMALLEST_CHUNK, LARGEST_CHUNK, MOST_CHUNKS = 20, 500, 100
+SMALLEST_CHUNK, LARGEST_CHUNK, MOST_CHUNKS = 50, 500, 100
 """Customers locked at a time: a batch that wants one of them waits a few milliseconds; no run has very many parts."""
 
 _LOCK = """
