@@ -26,7 +26,7 @@ CHUNK = 200
 BREATH_S = 0.01
 """Seconds between two transactions, which belong to the batches."""
 LOOK_EVERY_ALL_S = 60.0
-"""Seconds after which every tenant is looked at, not only those that somebody is queued of: a rebuild queues nobody."""
+"""Seconds after which every tenant is looked at, not only those that somebody is queued of."""
 LONGEST_PAUSE_S = 30.0
 STUCK_AFTER_S = 180.0
 
