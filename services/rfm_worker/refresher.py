@@ -30,7 +30,7 @@ REST = 2.0
 """How often as long as it worked it rests: while sales pour in, a third of a processor at most is its own. It serves a
 customer once however often he is queued meanwhile, so it falls behind no further than it takes to come by everybody."""
 LOOK_EVERY_ALL_S = 60.0
-"""Seconds after which every tenant is looked at, not only those that somebody is queued of: a rebuild queues nobody."""
+"""Seconds after which every tenant is looked at, not only those that somebody is queued of."""
 LONGEST_PAUSE_S = 30.0
 LOOK_AGAIN_S = 0.2
 STUCK_AFTER_S = 180.0

@@ -61,15 +61,15 @@ _QUERIES: Mapping[str, tuple[str, Types]] = {
         {"orders": pl.Int64, "units": UNITS, "amount": MONEY, "weight": pl.Float64},
     ),
     "product": (
-        "select product_key, family, orders, units, revenue as amount, units_weight as weight from product "
+        "select product_key, family, orders, units, revenue as amount, units_weight as weight, customers from product "
         "where tenant_id = $1 and ($2::text[] is null or product_key in (select product_key from customer_product "
         "where {mine}))",
-        {"orders": pl.Int64, "units": UNITS, "amount": MONEY, "weight": pl.Float64},
+        {"orders": pl.Int64, "units": UNITS, "amount": MONEY, "weight": pl.Float64, "customers": pl.Int64},
     ),
     "day": (
-        "select day - {epoch} as day, orders, units, revenue as amount from day "
+        "select day - {epoch} as day, orders, units, revenue as amount, revision from day "
         "where tenant_id = $1 and $2::text[] is null",
-        {"day": pl.Int32, "orders": pl.Int64, "units": UNITS, "amount": MONEY},
+        {"day": pl.Int32, "orders": pl.Int64, "units": UNITS, "amount": MONEY, "revision": pl.Int64},
     ),
     "history": (
         "select distinct on (customer_code) customer_code, segment as last_segment from segment_change "

@@ -21,13 +21,15 @@ class Expected:
     customer_product: pl.DataFrame
     product: pl.DataFrame
     day: pl.DataFrame
+    part: pl.DataFrame
+    """What each order comes to per product: `i`, product_key, day, orders, units, amount."""
 
 
 def recompute(tables: Tables, timezone: str) -> Expected:
     """Everything that is summed from contributions, for a tenant with this time zone."""
     sale = _sales(tables, timezone)
     part = _parts(tables, sale)
-    return Expected(sale, _customers(sale), _customer_products(part), _products(part), _days(sale, part))
+    return Expected(sale, _customers(sale), _customer_products(part), _products(part), _days(sale, part), part)
 
 
 def _sales(tables: Tables, timezone: str) -> pl.DataFrame:

@@ -1,4 +1,4 @@
-"""One tenant compared: sums, cut-offs, scores, segments and profiles."""
+"""One tenant compared: sums, cut-offs, scores, segments, profiles and what is derived of all these."""
 
 import asyncio
 from collections.abc import Iterable, Sequence
@@ -10,6 +10,7 @@ import polars as pl
 
 from services.rfm_worker.verification.aliases import alias_differences
 from services.rfm_worker.verification.compare import Report, compare, without_zeros
+from services.rfm_worker.verification.derived import compare_derived, compare_sums, load_derived
 from services.rfm_worker.verification.load import MONEY, Tables, load_tables
 from services.rfm_worker.verification.profiles import Profiles, compare_profiles, compute_profiles, load_profiles
 from services.rfm_worker.verification.recompute import Expected, recompute
@@ -29,24 +30,27 @@ async def compare_tenant(
 
     Args:
         on: the reference date.
-        codes: these customers only. The stored cut-offs are then believed, and products and days are left out.
+        codes: these customers only. The stored cut-offs are then believed, and products, days and
+            periods are left out.
     """
     report.add(await alias_differences(seen.first, tenant.tenant_id))
     tables = await load_tables(seen, tenant.tenant_id, codes)
-    # The database answers for the profiles while the frames are computed.
-    profiles = asyncio.create_task(
-        load_profiles(seen, tenant.tenant_id, tables.customer["customer_code"].to_list()), name="profiles"
-    )
+    # The database answers for the profiles and what is derived while the frames are computed.
+    names = tables.customer["customer_code"].to_list()
+    reading = asyncio.gather(load_derived(seen, tenant.tenant_id, codes), load_profiles(seen, tenant.tenant_id, names))
     try:
-        right = await asyncio.to_thread(_compare_rows, report, tenant, tables, on, codes is None)
+        expected, right = await asyncio.to_thread(_compare_rows, report, tenant, tables, on, codes is None)
     finally:
-        stored = await profiles
+        derived, stored = await reading
     compare_profiles(report, tenant.tenant_id, stored, right)
+    await asyncio.to_thread(compare_derived, report, tenant.tenant_id, derived, tables, expected, profiles=right)
+    if codes is None:
+        await asyncio.to_thread(compare_sums, report, tenant.tenant_id, derived, tables, expected)
     report.count("profile", tables.customer.height)
 
 
-def _compare_rows(report: Report, tenant: Verified, tables: Tables, on: date, whole: bool) -> Profiles:
-    """Compares everything that is stored; answers the profiles, which are not."""
+def _compare_rows(report: Report, tenant: Verified, tables: Tables, on: date, whole: bool) -> tuple[Expected, Profiles]:
+    """Compares what the batches store; answers what it should be, and the profiles, which are not stored."""
     expected = recompute(tables, tenant.timezone)
     _compare_sums(report, tenant, tables, expected, whole)
     found = values(tables.customer, on)
@@ -58,7 +62,7 @@ def _compare_rows(report: Report, tenant: Verified, tables: Tables, on: date, wh
         if tenant.cutoffs.reference_date != on:
             report.add([f"cut-offs of tenant {tenant.tenant_id}: reference date is {tenant.cutoffs.reference_date}"])
     _compare_standing(report, tenant, tables, scores(tables.customer, found, limits))
-    return compute_profiles(tables, expected, found, limits)
+    return expected, compute_profiles(tables, expected, found, limits)
 
 
 def _compare_sums(report: Report, tenant: Verified, tables: Tables, expected: Expected, whole: bool) -> None:

@@ -8,7 +8,10 @@ from decimal import Decimal
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from services.api_gateway.repository.products import popularity
 from services.rfm_worker.refresher import Refresher
+from services.rfm_worker.repository import redating
+from shared.db.engine import transaction
 from tests.integration.rfm.conftest import SECRET, Rfm
 from tests.support import rfm_items as make
 
@@ -76,7 +79,10 @@ async def test_derived_rows_are_those_of_the_ledger(rfm: Rfm, seed: int) -> None
     ("change", "told"),
     [
         ("update rfm.product set customers = customers + 1 where tenant_id = :tenant", "customers is"),
-        ("update rfm.rhythm set next_order_expected_at = '2000-01-01' where tenant_id = :tenant", "expected is"),
+        (
+            "update rfm.rhythm set next_order_expected_at = '2000-01-01' where tenant_id = :tenant",
+            "next_order_expected_at is",
+        ),
         ("update rfm.customer_search set families = '{x}' where tenant_id = :tenant", "families is x"),
         ("update rfm.customer_search set words = 'x' where tenant_id = :tenant", "copied is 0"),
         ("delete from rfm.customer_search where tenant_id = :tenant", "missing"),
@@ -184,6 +190,79 @@ async def test_the_expected_next_order_is_the_one_of_the_profile(rfm: Rfm) -> No
     (profile,) = await rfm.query("select * from rfm.customer_profiles(:tenant, array['c'])")
     assert (row.usual_interval_days, row.next_order_expected_at) == (Decimal("4.0"), date(2026, 1, 23))
     assert profile.next_order_expected_at == row.next_order_expected_at
+
+
+async def test_sums_and_popularity_follow_an_alias(rfm: Rfm, gateway_engine: AsyncEngine) -> None:
+    """A till's key counts for its product in every period, also where the day's own sums stay the same."""
+    t = rfm.tenant_id
+    await rfm.apply(
+        *(make.sale(t, f"s{n}", f"c{n % 2}", [("T-9", "2", "5"), ("P-1", "1", "1")], day=n) for n in range(5)),
+        make.sale(t, "own", "c0", [("P-88", "1", "3")]),
+        make.returned(t, "r", "s1", [("T-9", "2", "10")]),
+        make.article(t, "P-88", 1, "Shelves"),
+    )
+    await refresh(rfm)
+    before = await popularities(rfm, gateway_engine, "T-9", "P-1")
+    assert before["T-9"] > before["P-1"]
+    await rfm.apply(make.alias(t, "T-9", 1, "P-88"))
+    while await rfm.mover.step(t):
+        await verified(rfm)
+        await refresh(rfm)
+        await verified(rfm)
+    await verified(rfm)
+    await refresh(rfm)
+    await verified(rfm)
+    months = await rfm.query(
+        "select * from rfm.product_period where tenant_id = :tenant and grain = 'month' order by product_key"
+    )
+    assert [(row.product_key, row.orders, row.units, row.revenue) for row in months] == [
+        ("P-1", 5, 5, 5), ("P-88", 5, 9, 43)
+    ]  # fmt: skip
+    days = await rfm.query("select distinct product_key from rfm.product_period where tenant_id = :tenant")
+    assert {row.product_key for row in days} == {"P-1", "P-88"}
+    after = await popularities(rfm, gateway_engine, "T-9", "P-88")
+    assert after == {"T-9": 0, "P-88": 1}
+    search = await rfm.query("select families from rfm.customer_search where tenant_id = :tenant")
+    assert {tuple(row.families) for row in search} == {("Shelves", "unknown")}
+
+
+async def popularities(rfm: Rfm, gateway_engine: AsyncEngine, *keys: str) -> dict[str, Decimal]:
+    """As the gateway answers them."""
+    async with transaction(gateway_engine, tenant_id=rfm.tenant_id) as connection:
+        rows = [await popularity(connection, rfm.tenant_id, key) for key in keys]
+    return {key: row.popularity if row is not None else Decimal(0) for key, row in zip(keys, rows, strict=True)}
+
+
+async def test_sums_follow_a_time_zone_at_every_part(rfm: Rfm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days, weeks and months are those of the new zone, and no sum of the old one is believed on the way."""
+    monkeypatch.setattr(redating, "PART", 3)
+    t = rfm.tenant_id
+    await rfm.apply(
+        *(make.sale(t, f"s{n}", f"c{n % 3}", [(f"p{n % 2}", "1", "2")], day=n + 0.45) for n in range(-12, 28)),
+    )
+    await rfm.score()
+    await refresh(rfm)
+    popular = await rfm.query("select product_key, units_weight, customers from rfm.product where tenant_id = :tenant")
+    old = await rfm.query("select * from rfm.period where tenant_id = :tenant order by grain, start")
+    monkeypatch.setattr("services.rfm_worker.scoring_run.SLICE_S", 0.001)
+    await rfm.apply(make.tenant(t, 1, timezone="Asia/Tokyo"))
+    while await rfm.scorer.score(t):
+        await refresh(rfm)
+    await verified(rfm)
+    await refresh(rfm)
+    await verified(rfm)
+    new = await rfm.query("select * from rfm.period where tenant_id = :tenant order by grain, start")
+    assert {(row.grain, row.start) for row in old} != {(row.grain, row.start) for row in new}
+    assert popular == await rfm.query(
+        "select product_key, units_weight, customers from rfm.product where tenant_id = :tenant"
+    ), "an instant does not depend on the zone"
+    (row,) = await rfm.query(
+        "select sum(b.orders) as orders, sum(b.revenue) as revenue from rfm.product_period b "
+        "join rfm.period p using (tenant_id, grain, start) "
+        "join rfm.day d on d.tenant_id = b.tenant_id and d.day = b.start and d.revision = p.revision "
+        "where b.tenant_id = :tenant and b.grain = 'day'"
+    )
+    assert (row.orders, row.revenue) == (40, 80)
 
 
 async def test_the_largest_popularity_is_found_in_the_highest_class(rfm: Rfm, admin_engine: AsyncEngine) -> None:
