@@ -15,6 +15,7 @@ import orjson
 
 from benchmarks import baskets, report
 from benchmarks.http_load import Answer, pace
+from benchmarks.scored import watched
 from benchmarks.stack import DEFAULT_YARDSTICK, Stack, open_account, stack, yardstick
 
 JSON = b"Content-Type: application/json\r\n"
@@ -56,7 +57,15 @@ async def _measure(runs: int, rates: list[int], seconds: int, bare: Path) -> Non
 
 
 def _summary(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[str, Any]:
-    names = ("p50_ms", "p99_ms", "gateway_rss_mb", "worker_rss_mb")
+    names = (
+        "p50_ms",
+        "p99_ms",
+        "last_tenth_p99_ms",
+        "segment_p50_s",
+        "segment_p99_s",
+        "gateway_rss_mb",
+        "worker_rss_mb",
+    )
     medians = {name: report.median([run[name] for run in ours]) for name in names}
     bare = {f"bare_{name}": report.median([run[name] for run in theirs]) for name in ("p50_ms", "p99_ms")}
     ratio = round(medians["p99_ms"] / bare["bare_p99_ms"], 2)
@@ -66,7 +75,7 @@ def _summary(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> dict[s
 async def _paced(running: Stack, bodies: list[bytes], rate: int) -> dict[str, Any]:
     await running.ready()
     account = await open_account(running)
-    async with running.applied("rfm_worker") as applied:
+    async with running.applied("rfm_worker") as applied, watched(running.admin_url) as requests:
         watch = asyncio.create_task(applied.watch())
         answers = await pace(
             running.gateway_port, "/v1/sales", bodies, JSON + account.bearer, per_second=rate, connections=256
@@ -74,8 +83,13 @@ async def _paced(running: Stack, bodies: list[bytes], rate: int) -> dict[str, An
         answers.sort(key=lambda answer: answer.began)
         delays = await applied.delays([_position(answer) for answer in answers], [answer.began for answer in answers])
         watch.cancel()
+        await requests.rest()
+    scored = [seconds for of_tenant in requests.served.values() for seconds in of_tenant]
     return {
         **_percentiles(delays),
+        "segment_p50_s": round(report.percentile(scored, 0.5), 3),
+        "segment_p99_s": round(report.percentile(scored, 0.99), 3),
+        "last_tenth_p99_ms": _ms(report.percentile(delays[-len(delays) // 10 :], 0.99)),
         "accepted_p99_ms": _ms(report.percentile([answer.ended - answer.began for answer in answers], 0.99)),
         "gateway_rss_mb": running.rss_mb("api_gateway"),
         "worker_rss_mb": running.rss_mb("rfm_worker"),

@@ -5,7 +5,7 @@ from types import ModuleType
 
 from cli.console import Console
 
-NAMES = ("gateway", "worker", "freshness", "rfm-scale", "rebuild", "imports", "reads")
+NAMES = ("gateway", "worker", "freshness", "rfm-scale", "hot-keys", "rebuild", "imports", "reads")
 
 
 def run(name: str | None, arguments: list[str]) -> int:

@@ -22,6 +22,7 @@ from services.rfm_worker.domain.facts import (
 )
 from services.rfm_worker.quick_sale import read_quickly
 from services.rfm_worker.repository.batch import BatchWriter
+from services.rfm_worker.repository.rows import sale_text
 from shared.db.applied import save_applied
 from shared.db.engine import transaction
 from shared.events.catalogue import BY_NAME, CUSTOMERS, PRODUCT_ALIASES, PRODUCTS
@@ -77,7 +78,8 @@ def _accepted(envelope: Envelope) -> tuple[datetime, str]:
 
 def _sale(envelope: Envelope, value: bytes) -> Item:
     basket = read_quickly(value) or Basket.of(_valid(SaleRecordedV1, value))
-    return Sale(envelope.tenant_id, _accepted(envelope), basket)
+    accepted = _accepted(envelope)
+    return Sale(envelope.tenant_id, accepted, basket, sale_text(accepted, basket))
 
 
 def _return(envelope: Envelope, value: bytes) -> Item:

@@ -6,6 +6,7 @@ is queued or stale from the source.
 """
 
 import asyncio
+import time
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -24,7 +25,10 @@ from shared.observability.logging import get_logger
 CHUNK = 200
 """Customers in one transaction."""
 BREATH_S = 0.01
-"""Seconds between two transactions, which belong to the batches."""
+"""Least seconds between two transactions, which belong to the batches."""
+REST = 2.0
+"""How often as long as it worked it rests: while sales pour in, a third of a processor at most is its own. It serves a
+customer once however often he is queued meanwhile, so it falls behind no further than it takes to come by everybody."""
 LOOK_EVERY_ALL_S = 60.0
 """Seconds after which every tenant is looked at, not only those that somebody is queued of: a rebuild queues nobody."""
 LONGEST_PAUSE_S = 30.0
@@ -107,6 +111,7 @@ class Refresher:
                 await self._serve(tenant_id, taken, taken.codes[start : start + CHUNK])
 
     async def _serve(self, tenant_id: UUID, taken: Taken, codes: Sequence[str]) -> None:
+        began = time.monotonic()
         async with transaction(self._engine) as connection:
             raw = await driver_connection(connection)
             await _alone(raw, tenant_id)
@@ -114,7 +119,7 @@ class Refresher:
                 await refresh_customers(raw, tenant_id, codes)
             if not codes or codes[-1] == taken.codes[-1]:
                 await done(raw, tenant_id, taken)
-        await asyncio.sleep(BREATH_S)
+        await _rest(began)
 
     async def refresh_periods(self, tenant_id: UUID, rested: set[Stale] | None = None) -> None:
         """Sums stale periods of a tenant anew.
@@ -127,16 +132,21 @@ class Refresher:
         for period in stale:
             if rested is None or period in rested:
                 self.progress.beat()
+                began = time.monotonic()
                 async with transaction(self._engine) as connection:
                     raw = await driver_connection(connection)
                     await _alone(raw, tenant_id)
                     await refresh_period(raw, tenant_id, period)
-                await asyncio.sleep(BREATH_S)
+                await _rest(began)
         left = set(stale) if rested is None else set(stale) - rested
         if left:
             self._seen[tenant_id] = left
         else:
             self._seen.pop(tenant_id, None)
+
+
+async def _rest(began: float) -> None:
+    await asyncio.sleep(max(BREATH_S, REST * (time.monotonic() - began)))
 
 
 async def _alone(raw: Raw, tenant_id: UUID) -> None:

@@ -1,6 +1,6 @@
 """What a batch consists of once its records are decoded and valid."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from uuid import UUID
@@ -55,10 +55,24 @@ class Basket:
 
 
 @dataclass(frozen=True, slots=True)
+class SaleText:
+    """What of a sale goes to the database as it is, in its text format."""
+
+    head: str
+    """Time to product keys."""
+    lines: str
+    """Labels to the sums and weights."""
+    parts: str
+    """Net units and amount per product, where a product stands on several lines."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sale:
     tenant_id: UUID
     accepted: Accepted
     body: Basket
+    text: SaleText | None = field(default=None, compare=False, repr=False)
+    """Written ahead, while the database is at work on the batch before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from services.rfm_worker.repository.people import CustomerKey
 from services.rfm_worker.repository.products import ProductKey
 from services.rfm_worker.repository.raw import Raw
 
-MOST_ROWS = 50
+MOST_ROWS = 1000
 """Rows taken at once: under load a customer stands in many of them and is refreshed once."""
 
 _APPEND = "insert into customer_queue (tenant_id, customer_codes, product_keys) values ($1, $2, $3)"

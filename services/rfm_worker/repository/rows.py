@@ -8,7 +8,7 @@ from uuid import UUID
 
 from services.rfm_worker.domain.contribution import ZERO, Contribution, Lines, per_product
 from services.rfm_worker.domain.decay import weights
-from services.rfm_worker.domain.facts import Sale
+from services.rfm_worker.domain.facts import Accepted, Basket, Sale, SaleText
 from services.rfm_worker.repository.text_copy import (
     NULL,
     binary,
@@ -38,6 +38,7 @@ class Buyer:
 
 NOBODY = Buyer(None, None, None)
 _NO_SALE = "\t".join([NULL] * 13)
+_NO_PARTS = "\t".join([NULL] * 3)
 _NO_VALUES = "\t".join(["0", "0", "0", *[NULL] * 6])
 
 
@@ -48,25 +49,37 @@ def sale_row(n: int, sale: Sale, buyer: Buyer, mapped: Mapping[str, str]) -> str
         n: its number on the stage.
         mapped: keys of its lines that stand for other products.
     """
-    body = sale.body
-    net, units = sum(map(Decimal, body.amounts), ZERO), sum(map(Decimal, body.quantities), ZERO)
-    spend_weight, units_weight = weights(body.sold_at)
-    products = [mapped.get(key, key) for key in body.products] if mapped else body.products
-    plain = not mapped and len(set(products)) == len(products)
-    parts = (NULL, NULL, NULL) if plain else _merged(replace(body.lines(), products=products))
+    body, written = sale.body, sale.text or sale_text(sale.accepted, sale.body)
+    effective, parts = NULL, written.parts
+    if mapped:
+        products = [mapped.get(key, key) for key in body.products]
+        effective, parts = texts(products), _merged(replace(body.lines(), products=products))
     return "\t".join((
         str(n), "1", str(sale.tenant_id), text(body.sale_id), "t", text(buyer.code), text(buyer.counted),
-        binary(buyer.code_hash), body.sold_at.isoformat(), text(body.channel), text(body.currency),
-        sale.accepted[0].isoformat(), text(sale.accepted[1]), texts(body.products),
-        texts(products) if mapped else NULL, texts_or_nulls(body.labels), numbers(body.quantities),
-        numbers(body.unit_prices), numbers(body.discounts), numbers(body.amounts), document(body.metadata),
-        "1" if net > 0 else "0", str(units), str(net), str(spend_weight), str(units_weight), *parts, NULL,
+        binary(buyer.code_hash), written.head, effective, written.lines, parts, NULL,
     )) + "\n"  # fmt: skip
 
 
-def _merged(lines: Lines) -> tuple[str, str, str]:
+def sale_text(accepted: Accepted, body: Basket) -> SaleText:
+    """What of a sale's row depends on nothing but the sale."""
+    net, units = sum(map(Decimal, body.amounts), ZERO), sum(map(Decimal, body.quantities), ZERO)
+    spend_weight, units_weight = weights(body.sold_at)
+    head = (
+        body.sold_at.isoformat(), text(body.channel), text(body.currency), accepted[0].isoformat(), text(accepted[1]),
+        texts(body.products),
+    )  # fmt: skip
+    lines = (
+        texts_or_nulls(body.labels), numbers(body.quantities), numbers(body.unit_prices), numbers(body.discounts),
+        numbers(body.amounts), document(body.metadata), "1" if net > 0 else "0", str(units), str(net),
+        str(spend_weight), str(units_weight),
+    )  # fmt: skip
+    distinct = len(set(body.products)) == len(body.products)
+    return SaleText("\t".join(head), "\t".join(lines), _NO_PARTS if distinct else _merged(body.lines()))
+
+
+def _merged(lines: Lines) -> str:
     units, spent = per_product(lines)
-    return texts(list(units)), numbers(map(str, units.values())), numbers(map(str, spent.values()))
+    return "\t".join((texts(list(units)), numbers(map(str, units.values())), numbers(map(str, spent.values()))))
 
 
 def place_row(n: int, key: SaleKey) -> str:

@@ -431,8 +431,8 @@ async def test_writing_and_erasing_at_once_leaves_row_and_topic_agreeing(
 
     async def all_published() -> bool:
         async with transaction(shared_admin) as connection:
-            query = "select not exists (select from gateway.outbox where published_at is null)"
-            return bool(await connection.scalar(text(query)))
+            query = "select not exists (select from gateway.outbox where published_at is null and key like :mine)"
+            return bool(await connection.scalar(text(query), {"mine": f"{tenant.id}:%"}))
 
     await until(all_published, seconds=15, what="the outbox is published")
     records = await read_topic(stack.kafka_bootstrap, f"{shared_prefix}customers")
