@@ -123,7 +123,8 @@ create function rfm.order_parts(p_tenant uuid, p_days date[], p_product text)
                 sum(l.amount) as amount
             from rfm.sale s, unnest(s.product_keys, s.quantities, s.amounts) as l(product_key, quantity, amount)
             where s.tenant_id = p_tenant and s.day = any(p_days) and not s.cancelled
-                and (p_product is null or (s.product_keys @> array[p_product] and l.product_key = p_product))
+                and (p_product is null or s.product_keys @> array[p_product])
+                and (p_product is null or l.product_key = p_product)
             group by s.sale_id, s.customer_code, s.net, s.returned, l.product_key
         ),
         back as (

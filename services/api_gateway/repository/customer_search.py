@@ -171,7 +171,7 @@ async def _look_up(connection: AsyncConnection, narrowed: _Narrowed, wanted: Cus
 async def _matching(connection: AsyncConnection, narrowed: _Narrowed, wanted: CustomerFilter) -> list[str]:
     """Codes that the search index has for the words, tag and family; at most one more than a few."""
     conditions = {
-        f"n.words like {_PATTERN}": wanted.q,
+        f'n.words like {_PATTERN} collate "default"': wanted.q,  # the collation of the index
         "n.tags @> array[cast(:tag as text)]": wanted.tag,
         "n.families @> array[cast(:family as text)]": wanted.family,
     }
