@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from services.api_gateway.repository.products import popularity
 from services.rfm_worker.refresher import Refresher
 from services.rfm_worker.repository import redating
+from services.rfm_worker.verification import verify_sample
 from shared.db.engine import transaction
 from tests.integration.rfm.conftest import SECRET, Rfm
 from tests.support import rfm_items as make
@@ -101,6 +102,44 @@ async def test_verification_sees_every_kind_of_error(rfm: Rfm, change: str, told
     report = await rfm.verified()
     assert not report
     assert told in "\n".join(report.lines())
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("update rhythm set usual_interval_days = 7", "usual_interval_days is 7.0, should be 3.0"),
+        ("update customer_search set families = '{x}'", "families is x, should be unknown"),
+        ("delete from rhythm", "missing"),
+        ("update period set customers = 9", None),
+        ("update product_period set units = 9", None),
+    ],
+)
+async def test_a_sample_sees_what_is_derived_of_its_customers(rfm: Rfm, change: str, told: str | None) -> None:
+    t = rfm.tenant_id
+    await rfm.apply(make.sale(t, "s", "c", [("p", "1", "2")]), make.sale(t, "u", "c", [("p", "1", "2")], day=3))
+    await rfm.score()
+    await refresh(rfm)
+    async with rfm.engine.begin() as connection:
+        await connection.exec_driver_sql(change)
+    report = await verify_sample(rfm.engine, 9, tenant_id=t)
+    assert bool(report) is (told is None), report.lines()
+    assert (told or "") in "\n".join(report.lines())
+    assert report.compared["rhythm"] + report.compared["customer_search"] <= 2
+
+
+async def test_only_who_is_queued_may_have_another_family(rfm: Rfm) -> None:
+    t = rfm.tenant_id
+    await rfm.apply(make.sale(t, "s", "c", [("p", "1", "2")]), make.sale(t, "u", "other", [("q", "1", "2")]))
+    await refresh(rfm)
+    await rfm.apply(make.article(t, "p", 1, "Shelves"))
+    await verified(rfm)
+    async with rfm.engine.begin() as connection:
+        await connection.exec_driver_sql("update customer_search set families = '{x}' where customer_code = 'c'")
+    await verified(rfm)
+    async with rfm.engine.begin() as connection:
+        await connection.exec_driver_sql("update customer_search set families = '{x}' where customer_code = 'other'")
+    report = await rfm.verified()
+    assert report.lines()[:-1] == [f"customer_search {t}/other: families is x, should be unknown"]
 
 
 async def test_a_period_that_changes_while_it_is_summed_does_not_hold(rfm: Rfm) -> None:
