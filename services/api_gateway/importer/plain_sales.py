@@ -98,7 +98,7 @@ def _is_plain(context: Context) -> pl.Expr:
 
 def _line(amount: pl.Expr) -> pl.Expr:
     return pl.concat_str(
-        pl.lit('{"product_key":"'), "product_key", pl.lit('",'), _optional("label"), pl.lit('"quantity":"'), "quantity",
+        pl.lit("{"), _optional("label"), pl.lit('"product_key":"'), "product_key", pl.lit('","quantity":"'), "quantity",
         pl.lit('","unit_price":"'), "unit_price", pl.lit('","discount":"'), "discount", pl.lit('","amount":"'), amount,
         pl.lit('"}'),
     )  # fmt: skip
