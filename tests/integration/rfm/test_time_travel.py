@@ -18,7 +18,7 @@ from services.api_gateway.repository import customers
 from services.api_gateway.repository.rfm import count_segments, get_cutoffs
 from services.api_gateway.time_travel import Past
 from services.api_gateway.views.customers import customer_of
-from services.api_gateway.views.lifetime import lifetime_of
+from services.api_gateway.views.lifetime import without_value
 from services.api_gateway.views.rfm import cutoffs_of, distribution_of
 from services.rfm_worker.domain.facts import Cancellation, CustomerChange, Item, Return, Sale
 from shared.db.engine import transaction
@@ -90,8 +90,8 @@ class Reader:
         async with transaction(self.engine, tenant_id=self.tenant_id) as connection:
             row = await customers.get_customer(connection, self.tenant_id, code)
             profile = await customers.get_profile(connection, self.tenant_id, code)
-            lifetime = await customers.get_lifetime(connection, self.tenant_id, code)
-        return None if row is None else _plain(customer_of(row, profile, lifetime_of(lifetime, row.frequency or 0)))
+        # The lifetime value is a forecast of today's model: an earlier day does not have it.
+        return None if row is None else _plain(customer_of(row, profile, without_value("not_known_of_the_past")))
 
 
 def _plain(answer: Any) -> dict[str, Any]:
