@@ -99,16 +99,25 @@ def overview(books: Books, first: date, last: date, reference: date, active_days
     """The figures of a period, with those of the period before."""
     length = (last - first).days + 1
     now = _figures(books, first, last)
-    now["customers"]["total"] = len(books.created)
     newest = {
         c: max(o.day for o in books.orders if o.customer == c and o.net > 0) for c in _buyers(books.orders)
     }  # fmt: skip
-    now["customers"]["active"] = sum(day > reference - active_days * DAY for day in newest.values())
+    if last >= reference:
+        now["customers"]["total"] = len(books.created)
+        now["customers"]["active"] = sum(day > reference - active_days * DAY for day in newest.values())
+    else:
+        now["customers"] |= _standing(books, last, active_days)
     then = _figures(books, first - length * DAY, first - DAY)
-    earlier = reference - length * DAY
-    then["customers"]["total"] = sum(_existed(books, code, earlier) for code in books.created)
-    then["customers"]["active"] = len(_buyers(books.within(earlier - (active_days - 1) * DAY, earlier)))
+    then["customers"] |= _standing(books, min(reference, first - DAY), active_days)
     return {**now, "previous": then}
+
+
+def _standing(books: Books, day: date, active_days: int) -> dict[str, int]:
+    """Who existed and who was active at the end of a day."""
+    return {
+        "total": sum(_existed(books, code, day) for code in books.created),
+        "active": len(_buyers(books.within(day - (active_days - 1) * DAY, day))),
+    }
 
 
 def _existed(books: Books, code: str, day: date) -> bool:

@@ -102,7 +102,24 @@ class CsvSource:
         raise ImportRefusedError("The file has no header.")
 
     def _reader(self, text: io.TextIOWrapper) -> Iterator[list[str]]:
-        return csv.reader(_short_lines(text), delimiter=self._delimiter)
+        """The rows; a quotation mark that is never closed would take everything behind it for one cell.
+
+        Raises:
+            csv.Error: a row of several lines in which one is left open.
+        """
+        marks, lines = 0, 0
+
+        def counted() -> Iterator[str]:
+            nonlocal marks, lines
+            for line in _short_lines(text):
+                marks, lines = marks + line.count('"'), lines + 1
+                yield line
+
+        for cells in csv.reader(counted(), delimiter=self._delimiter):
+            if lines > 1 and marks % 2:
+                raise csv.Error("open quotation mark")
+            marks, lines = 0, 0
+            yield cells
 
     def _counted(self, rows: Iterator[list[str]]) -> Iterator[list[str]]:
         number = 0

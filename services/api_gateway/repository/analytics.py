@@ -11,34 +11,45 @@ from services.api_gateway.periods import DayRange, Grain, Span
 
 Measure = Literal["revenue", "units", "orders"]
 _CALENDAR = text("select * from rfm.calendar(:tenant)")
-# All that exist and all that are active, as the reference date sees them; for the period before, as a date that lies
-# as many days before it does.
+# All that existed and all that were active at the end of a period, or at the reference date where that comes first. As
+# of the reference date the customers themselves tell, who bought last when; of an earlier day the ledger does.
 _CUSTOMERS = text(
     """
     with bound as materialized (
-        select c.active_days, c.reference_date as now_day, c.reference_date - cast(:days as int) as then_day,
-            rfm.day_start(c.reference_date - cast(:days as int) + 1, c.timezone) as then_end,
+        select c.active_days, c.reference_date <= cast(:last as date) as current, c.reference_date as today,
+            least(c.reference_date, cast(:last as date)) as now_day,
+            least(c.reference_date, cast(:first as date) - 1) as then_day,
             rfm.day_start(:first, c.timezone) as now_first, rfm.day_start(:before, c.timezone) as then_first,
-            rfm.day_start(cast(:last as date) + 1, c.timezone) as now_end
+            rfm.day_start(cast(:last as date) + 1, c.timezone) as now_end, c.timezone
         from rfm.calendar(:tenant) c
+    ),
+    moment as materialized (
+        select b.*, rfm.day_start(b.now_day + 1, b.timezone) as now_over, rfm.day_start(b.then_day + 1, b.timezone)
+            as then_over
+        from bound b
     )
-    select x.*, a.active, coalesce(e.customers, 0) as active_then
-    from (
-        select count(*) as total,
-            count(*) filter (where coalesce(least(c.created_at, c.first_order_at), '-infinity') < b.then_end)
+    select x.*,
+        case when m.current then (
+            select count(*) from rfm.customer c
+            where c.tenant_id = :tenant and c.last_order_day > m.today - m.active_days
+        ) else (
+            select coalesce(sum(d.customers), 0)
+            from rfm.distinct_customers(:tenant, array[m.now_day - m.active_days + 1], array[m.now_day]) d
+        ) end as active,
+        (
+            select coalesce(sum(d.customers), 0)
+            from rfm.distinct_customers(:tenant, array[m.then_day - m.active_days + 1], array[m.then_day]) d
+        ) as active_then
+    from moment m, (
+        select count(*) filter (
+                where b.current or coalesce(least(c.created_at, c.first_order_at), '-infinity') < b.now_over
+            ) as total,
+            count(*) filter (where coalesce(least(c.created_at, c.first_order_at), '-infinity') < b.then_over)
                 as total_then,
             count(*) filter (where c.first_order_at >= b.now_first and c.first_order_at < b.now_end) as began,
             count(*) filter (where c.first_order_at >= b.then_first and c.first_order_at < b.now_first) as began_then
-        from rfm.customer c, bound b where c.tenant_id = :tenant
-    ) x,
-    lateral (
-        select count(*) as active from rfm.customer c, bound b
-        where c.tenant_id = :tenant and c.last_order_day > b.now_day - b.active_days
-    ) a
-    left join lateral (
-        select d.customers from bound b,
-            rfm.distinct_customers(:tenant, array[b.then_day - b.active_days + 1], array[b.then_day]) d
-    ) e on true
+        from rfm.customer c, moment b where c.tenant_id = :tenant
+    ) x
     """
 )
 _ORDERS = text(
@@ -123,8 +134,7 @@ async def calendar(connection: AsyncConnection, tenant_id: UUID) -> Row[Any]:
 async def count_customers(connection: AsyncConnection, tenant_id: UUID, period: DayRange) -> Row[Any]:
     """total, active and began of now and (`_then`) of the period before."""
     parameters = {
-        "tenant": tenant_id, "days": period.days, "first": period.first, "last": period.last,
-        "before": period.before().first,
+        "tenant": tenant_id, "first": period.first, "last": period.last, "before": period.before().first,
     }  # fmt: skip
     return (await connection.execute(_CUSTOMERS, parameters)).one()
 

@@ -26,8 +26,8 @@ class Period(BaseModel):
 class CustomerCounts(BaseModel):
     """Customers of a tenant."""
 
-    total: int = Field(description="all that exist at the reference date")
-    active: int = Field(description="with a counting order in the last active_days before the reference date")
+    total: int = Field(description="all that existed at the end of the period, at the latest at the reference date")
+    active: int = Field(description="with a counting order in the last active_days before then")
     new: int = Field(description="whose first counting order lies in the period")
 
 
@@ -45,8 +45,7 @@ class Figures(BaseModel):
 
 
 class Overview(Figures):
-    """A period, and beside it as many days directly before. There, `total` and `active` are those of a reference date
-    that lies as many days earlier."""
+    """A period, and beside it as many days directly before."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [examples.OVERVIEW]})
 

@@ -108,11 +108,16 @@ class Runner:
             pause=timedelta(seconds=settings.lifetime_pause_s), tenant_id=tenant_id,
         )  # fmt: skip
 
+    async def _is_due(self, job: Job, tenant_id: UUID) -> bool:
+        async with transaction(self._engine) as connection:
+            return bool(await self._due(await driver_connection(connection), job, tenant_id))
+
     async def run(self, job: Job, tenant_id: UUID) -> None:
         """One run for one tenant; nothing happens when another process is at it, or has just done it."""
         async with transaction(self._engine) as connection:
             raw = await driver_connection(connection)
-            if not await repository.try_lock(raw, job.name, tenant_id) or not await self._due(raw, job, tenant_id):
+            # This transaction stays open meanwhile, so it must have read no table: a rebuild could not swap it.
+            if not await repository.try_lock(raw, job.name, tenant_id) or not await self._is_due(job, tenant_id):
                 return
             began = time.monotonic()
             outcome = await self._outcome(job, tenant_id)

@@ -19,7 +19,7 @@ from shared.db.engine import driver_connection
 SHORT, LONG = "300ms", "3s"
 """How long the swap waits for readers at a time. Shorter than a second, it gives way before the database would call it
 a deadlock and end a reader; a long wait now and then lets the database stop an autovacuum."""
-TRIES = 60
+TRIES = 15
 PAUSE_S = 0.2
 TOLD_AT_ONCE = 500
 CAUSE = "cutoff_shift"

@@ -1,6 +1,7 @@
 """The jobs on a real database: what is due, what is stored, who runs, and that nobody's numbers outlive them."""
 
 import asyncio
+import dataclasses
 import threading
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -8,6 +9,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.rfm_worker.jobs import lifetime as job
 from services.rfm_worker.jobs.job import Context, Job, Outcome
@@ -351,3 +354,18 @@ async def test_a_self_check_that_cannot_be_made_failed_and_quotes_no_row(
     await check.look()
     (row,) = await rfm.query("select outcome, figures from rfm.job_run where tenant_id = :tenant")
     assert tuple(row) == ("failed", {"error": "CheckFailedError"})
+
+
+async def test_a_job_under_way_holds_no_table(rfm: Rfm, admin_engine: AsyncEngine) -> None:
+    await shop(rfm, seed=7)
+    taken: list[bool] = []
+
+    async def run(*_: Any) -> Outcome:
+        async with admin_engine.begin() as connection:
+            for table in ("tenant", "sale", "day", "customer", "job_run", "lifetime_model"):
+                await connection.execute(text(f"lock table rfm.{table} in access exclusive mode nowait"))
+        taken.append(True)
+        return Outcome("ok", {})
+
+    await runner(rfm, dataclasses.replace(jobs_of(SETTINGS)[0], run=run)).look()
+    assert taken == [True]

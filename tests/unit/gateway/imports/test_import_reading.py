@@ -87,6 +87,14 @@ def test_a_quotation_mark_that_is_not_closed_ends_the_import(tmp_path: Path) -> 
         list(source.batches({"a": "a"}))
 
 
+def test_a_quotation_mark_that_is_not_closed_takes_no_later_row_with_it(tmp_path: Path) -> None:
+    source = _csv(tmp_path, b'a,b\n1,2\n"3,4\n5,6\n')
+    with pytest.raises(ImportRefusedError, match=r"After \d rows .* quotation mark"):
+        list(source.batches({"a": "a"}))
+    inches = _csv(tmp_path, b'a,b\n1,5" shelf\n2,"two\nlines"\n')
+    assert [row for batch in inches.batches({"a": "a"}) for row in batch.frame.rows()] == [(2, "1"), (3, "2")]
+
+
 @settings(deadline=None)
 @given(
     rows=st.lists(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=2, max_size=2), max_size=20),
