@@ -170,8 +170,8 @@ async def test_an_answer_is_remembered_before_it_is_told(gateway: Any, monkeypat
     order: list[Any] = []
     remember = idempotency_repository.remember
 
-    async def noted(*arguments: Any) -> None:
-        await remember(*arguments)
+    async def noted(*arguments: Any, **named: Any) -> None:
+        await remember(*arguments, **named)
         order.append("remembered")
 
     monkeypatch.setattr(idempotency_repository, "remember", noted)
@@ -280,7 +280,7 @@ async def test_every_read_of_what_a_worker_feeds_takes_the_consistency_token(gat
         if "425" in operation["responses"]
         and any(parameter["name"] == "X-Consistency-Token" for parameter in operation.get("parameters", []))
     }
-    gateways_own = ("/v1/auth/", "/v1/tenants", "/v1/users", "/v1/api-keys")
+    gateways_own = ("/v1/auth/", "/v1/tenants", "/v1/users", "/v1/api-keys", "/v1/imports")
     assert takes == {path for path in gets if path.startswith("/v1/") and not path.startswith(gateways_own)}
     assert {"/v1/products", "/v1/sales", "/v1/customers/{customer_code}", "/v1/rfm/cutoffs"} <= takes
 

@@ -171,7 +171,8 @@ async def shared_prefix(stack: Stack) -> str:
     return prefix
 
 
-@pytest.fixture(scope="session")
+# A module's, not the run's: after some minutes the client opens idle connections anew, in the middle of anybody's test.
+@pytest.fixture(scope="module")
 async def gateway(shared_database: Database, stack: Stack, shared_prefix: str) -> AsyncIterator[Gateway]:
     """The gateway that most tests share."""
     async with running(shared_database, stack.kafka_bootstrap, shared_prefix) as one:
