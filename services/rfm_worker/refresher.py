@@ -26,9 +26,9 @@ CHUNK = 200
 """Customers in one transaction."""
 BREATH_S = 0.01
 """Least seconds between two transactions, which belong to the batches."""
-REST = 2.0
-"""How often as long as it worked it rests: while sales pour in, a third of a processor at most is its own. It serves a
-customer once however often he is queued meanwhile, so it falls behind no further than it takes to come by everybody."""
+REST = 9.0
+"""How often as long as it worked it rests: while sales pour in, a tenth of a processor is its own. It serves a customer
+once however often he is queued meanwhile, so it falls behind no further than it takes to come by everybody."""
 LOOK_EVERY_ALL_S = 60.0
 """Seconds after which every tenant is looked at, not only those that somebody is queued of."""
 LONGEST_PAUSE_S = 30.0
