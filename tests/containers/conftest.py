@@ -33,7 +33,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 @pytest.fixture(scope="session")
 def images(engine: Engine, run_tag: str) -> Iterator[Images]:
-    """Our image, built from this checkout, and those of Postgres and Kafka."""
+    """Our two images, built from this checkout, and those of Postgres and Kafka."""
     try:
         yield build_images(engine, run_tag)
     except NoEngineError as reason:

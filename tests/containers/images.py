@@ -1,4 +1,4 @@
-"""The images of a run: ours is built from the checkout; Postgres and Kafka are the official ones where a registry
+"""The images of a run: ours are built from the checkout; Postgres and Kafka are the official ones where a registry
 answers, else the programs of the embedded stack on a Debian made by debootstrap."""
 
 import hashlib
@@ -31,12 +31,14 @@ class Images:
     """Names that compose files and testcontainers can use."""
 
     iacrm: str
+    """Of the online processes."""
+    batch: str
     postgres: str
     kafka: str
 
 
 def build_images(engine: Engine, tag: str) -> Images:
-    """Builds or finds all three.
+    """Builds or finds all four.
 
     Args:
         tag: makes the names of this run unique.
@@ -47,7 +49,8 @@ def build_images(engine: Engine, tag: str) -> Images:
     """
     base, official = _base_image(engine, tag)
     return Images(
-        iacrm=_build_ours(engine, base, tag),
+        iacrm=_build_ours(engine, base, f"localhost/ia-crm-test:{tag}", "runtime"),
+        batch=_build_ours(engine, base, f"localhost/ia-crm-test-batch:{tag}", "batch"),
         postgres=os.environ.get("IACRM_TEST_POSTGRES_IMAGE")
         or ("docker.io/library/postgres:18" if official else _build(engine, "postgres", base, tag, _postgres_parts)),
         kafka=os.environ.get("IACRM_TEST_KAFKA_IMAGE")
@@ -104,9 +107,8 @@ def _debian() -> Path:
     return target
 
 
-def _build_ours(engine: Engine, base: str, tag: str) -> str:
-    name = f"localhost/ia-crm-test:{tag}"
-    arguments = {"BASE_IMAGE": base}
+def _build_ours(engine: Engine, base: str, name: str, lock: str) -> str:
+    arguments = {"BASE_IMAGE": base, "LOCK": lock}
     if os.environ.get("PIP_INDEX_URL"):
         arguments["PIP_INDEX_URL"] = os.environ["PIP_INDEX_URL"]
     _run_build(engine, ROOT, ROOT / "deploy/docker/Dockerfile", name, arguments)
@@ -156,6 +158,6 @@ def _package(name: str) -> Path:
 
 def remove_images(engine: Engine, tag: str) -> None:
     """Removes what `build_images` built under this tag, and nothing that was there before."""
-    for name in ("ia-crm-test", "ia-crm-test-postgres", "ia-crm-test-kafka", "ia-crm-test-base"):
+    for name in ("ia-crm-test", "ia-crm-test-batch", "ia-crm-test-postgres", "ia-crm-test-kafka", "ia-crm-test-base"):
         with suppress(EngineError):
             engine.run("rmi", "--force", f"localhost/{name}:{tag}")

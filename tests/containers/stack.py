@@ -91,6 +91,7 @@ def open_stack(engine: Engine, images: Images, project: str, folder: Path) -> It
     gateway, kafka = free_port(), free_port()
     settings = {
         "IACRM_IMAGE": images.iacrm,
+        "IACRM_BATCH_IMAGE": images.batch,
         "IACRM_POSTGRES_IMAGE": images.postgres,
         "IACRM_KAFKA_IMAGE": images.kafka,
         "IACRM_GATEWAY_PORT": str(gateway),

@@ -1,15 +1,18 @@
 """docker-compose.yml for real: a sale goes in over HTTP and comes out as a segment."""
 
+import io
 import json
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.containers.engine import EngineError
 from tests.containers.stack import Stack
-from tests.support.api import Api
+from tests.support.api import Answer, Api
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(900)]
 
@@ -64,6 +67,38 @@ async def test_a_sale_becomes_a_segment(containers: Stack, api: Api) -> None:
     counts = {each["segment"]: each["customers"] for each in distribution["segments"]}
     assert counts[customer["rfm"]["segment"]] == 1
     assert sum(counts.values()) == 1
+
+
+async def _import(api: Api, content: bytes) -> tuple[Any, str]:
+    """Uploads a file of sales; the import once it has ended, and its consistency token."""
+    sent = await api.ask("POST", "/imports", data={"kind": "sales"}, files={"file": ("sales.csv", content)})
+    assert sent.status == 202, sent.body
+    found: list[Answer] = []
+
+    async def ended() -> bool:
+        found[:] = [await api.ask("GET", f"/imports/{sent.body['import_id']}")]
+        return found[0].status == 200 and found[0].body["state"] in ("completed", "failed")
+
+    await until(ended, seconds=60, what="the import ended")
+    return found[0].body, found[0].headers["X-Consistency-Token"]
+
+
+async def test_a_file_is_imported_exported_and_verified(containers: Stack, api: Api) -> None:
+    rows = [f"T9-{number};C-{number % 7};20/11/2026 10:31;P-88;2;39,90" for number in range(70)]
+    lines = ["N° ticket;Code client;Date de vente;Article;Qté;PU TTC", *rows]
+    done, token = await _import(api, "\n".join(lines).encode())
+    assert (done["state"], done["counts"]["records"]) == ("completed", 70), done
+    assert (await _read(api, "/customers/C-3", token))["rfm"]["frequency"] == 10
+
+    exported = await api.client.get("/exports/sales.parquet")
+    assert exported.status_code == 200, exported.text
+    assert pq.read_table(io.BytesIO(exported.content)).num_rows == 70
+
+    check = ("python", "-m", "services.rfm_worker.jobs.check", str(api.tenant_id), "100")
+    found = json.loads(containers.execute("rfm_jobs", *check))
+    assert found["differences"] == 0
+    assert found["rows"] >= 70
+    containers.execute("rfm_jobs", "python", "-m", "services.rfm_worker.verification", str(api.tenant_id))
 
 
 async def test_a_killed_worker_loses_nothing_and_counts_nothing_twice(containers: Stack, api: Api) -> None:
