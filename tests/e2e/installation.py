@@ -116,6 +116,18 @@ class Installation:
         finally:
             await admin.close()
 
+    async def all_refreshed(self) -> None:
+        """Waits until the refresher has come by everybody: expected next orders in lists follow it."""
+        admin = await self.admin()
+
+        async def nobody_waits() -> bool:
+            return not await admin.fetchval("select exists (select from rfm.customer_queue)")
+
+        try:
+            await until(nobody_waits, seconds=60, what="the refresher has come by everybody")
+        finally:
+            await admin.close()
+
     async def records(self, topic: Topic) -> list[tuple[int, str, bytes | None]]:
         """(offset, key, value) of everything in a topic, partition by partition."""
         consumer = AIOKafkaConsumer(bootstrap_servers=self.stack.kafka_bootstrap, auto_offset_reset="earliest")

@@ -36,6 +36,7 @@ async def _figures(installation: Installation, tenant: Tenant, token: str) -> di
     http, fresh = installation.http, {**tenant.auth, TOKEN: token, "Prefer": "wait=30"}
     shares = expect(await http.get("/v1/rfm/distribution", headers=fresh), 200)
     cutoffs = expect(await http.get("/v1/rfm/cutoffs", headers=fresh), 200)
+    await installation.all_refreshed()
     customers = expect(await http.get("/v1/customers?limit=500", headers=fresh), 200)["items"]
     for code in [customer["customer_code"] for customer in customers][:10]:
         customers += [expect(await http.get(f"/v1/customers/{code}", headers=fresh), 200)]
