@@ -11,7 +11,7 @@ import asyncpg
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.rfm_worker.repository import recompute as jobs
-from services.rfm_worker.repository.locks import lock_tenants, share_tables, try_lock_scorer
+from services.rfm_worker.repository.locks import share_tables, try_lock_scorer, try_share_tenant
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.repository.recompute import Recompute, advance, load_recompute
 from services.rfm_worker.repository.redating import count_customers, count_sales, redate_customers, redate_sales
@@ -56,7 +56,8 @@ class ScoringRun:
             await asyncio.sleep(BREATH_S)
             async with transaction(self._engine) as connection:
                 raw = await driver_connection(connection)
-                await lock_tenants(raw, [tenant_id])
+                if not await try_share_tenant(raw, tenant_id):
+                    return  # an erasure, say, which waits for this run to end
                 recompute = await load_recompute(raw, tenant_id)
                 if recompute is None or recompute.step == jobs.SCORES:
                     return

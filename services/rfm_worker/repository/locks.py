@@ -5,6 +5,9 @@ rewrites its ledger (an erasure) its scorer too. A return may be replaced by one
 row stands for it: its id is locked instead. Only one process at a time moves the history of a tenant's aliases; it
 tries that lock and never waits for it.
 
+A run of a scorer has its lock on one connection and works on another, where the database sees no deadlock. So whoever
+has a scorer waits for no tenant and no tables: it tries, and comes back later. Its own lock shares the tables.
+
 Whoever writes shares the tables; a rebuild has them to itself while it puts its own in their place. The shadow that it
 fills meanwhile is a schema with the same statements, and locks of its own.
 """
@@ -30,6 +33,7 @@ select case when alone then pg_advisory_xact_lock($1, key # {_APART})::text
 from unnest($2::int[], $3::bool[]) as wanted(key, alone)
 """  # noqa: S608
 _ALONE = f"select pg_advisory_xact_lock($1, key # {_APART}) from unnest($2::int[]) as wanted(key)"  # noqa: S608
+_TRY_SHARED = f"select pg_try_advisory_xact_lock_shared($1, $2::int # {_APART})"
 _TRY = f"select pg_try_advisory_xact_lock($1, $2::int # {_APART})"
 _TABLES_ALONE = f"select pg_advisory_xact_lock({TABLES}, {_APART})"
 
@@ -62,6 +66,11 @@ async def lock_tenants(
     await raw.fetch(_TENANTS, TENANT, keys, [wanted[key] for key in keys])
     if unscored:
         await raw.fetch(_ALONE, SCORER, sorted({key_of(tenant) for tenant in unscored}))
+
+
+async def try_share_tenant(raw: Raw, tenant_id: UUID) -> bool:
+    """Shares the tenant with batches, unless one has it to itself or waits for that."""
+    return bool(await raw.fetchval(_TRY_SHARED, TENANT, key_of(tenant_id)))
 
 
 async def try_lock_scorer(raw: Raw, tenant_id: UUID) -> bool:

@@ -9,8 +9,9 @@ from services.api_gateway.repository.rfm import get_cutoffs
 from services.api_gateway.views.rfm import recomputing_of
 from services.rfm_worker.domain.facts import Item
 from services.rfm_worker.repository import redating
-from shared.db.engine import transaction
-from tests.integration.rfm.conftest import Rfm
+from services.rfm_worker.repository.locks import lock_tables
+from shared.db.engine import driver_connection, transaction
+from tests.integration.rfm.conftest import SECRET, Rfm
 from tests.support import rfm_items as make
 
 ZONES = ["UTC", "Asia/Tokyo", "America/New_York", "Pacific/Auckland", "America/Sao_Paulo"]
@@ -89,3 +90,28 @@ async def test_progress_can_be_read_and_a_second_change_starts_again(rfm: Rfm, m
     assert (row.step, row.done, row.total) == ("days", 0, 0)
     assert await rfm.verified()
     assert not await rfm.query("select * from rfm.recompute_progress()")
+
+
+async def _tables_alone(rfm: Rfm) -> None:
+    async with transaction(rfm.engine) as connection:
+        await lock_tables(await driver_connection(connection))
+
+
+@pytest.mark.usefixtures("_small_parts")
+@pytest.mark.parametrize("other", ["erasure", "tables"])
+async def test_who_needs_the_run_to_end_gets_his_turn(rfm: Rfm, monkeypatch: pytest.MonkeyPatch, other: str) -> None:
+    """A run holds its lock on one connection and works on another: the database would not see them wait in a ring."""
+    t = rfm.tenant_id
+    await rfm.apply(*(make.sale(t, f"s{n:03}", f"c{n % 9}", [("p", "1", "2")], day=n / 20) for n in range(200)))
+    await rfm.score()
+    monkeypatch.setattr("services.rfm_worker.scoring_run.SLICE_S", 60.0)
+    monkeypatch.setattr("services.rfm_worker.scoring_run.BREATH_S", 0.05)
+    await rfm.apply(make.tenant(t, 1, timezone="Asia/Tokyo"))
+    run = asyncio.create_task(rfm.scorer.score(t))
+    await asyncio.sleep(0.3)
+    async with asyncio.timeout(30):
+        await (rfm.apply(make.erased(SECRET, t, "c1", day=20)) if other == "erasure" else _tables_alone(rfm))
+        assert await run, "the tenant is dated anew only in part"
+    monkeypatch.setattr("services.rfm_worker.scoring_run.BREATH_S", 0.0)
+    report = await rfm.verified()
+    assert report, report.lines()
