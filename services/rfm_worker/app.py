@@ -22,9 +22,10 @@ from services.rfm_worker.settings import RfmWorkerSettings
 from services.rfm_worker.tables import SCHEMA
 from shared.db.engine import create_engine, transaction
 from shared.events.catalogue import consumed_by
-from shared.messaging.consumer import ConsumerSettings, WorkerConsumer
+from shared.messaging.consumer import WorkerConsumer
 from shared.messaging.dead_letters import DeadLetterWriter
 from shared.messaging.delivery import BatchDelivery, Limits
+from shared.messaging.lane import ConsumerSettings
 from shared.messaging.outbox import OutboxRelay
 from shared.messaging.producer import EventProducer
 from shared.observability import metrics
@@ -88,15 +89,18 @@ def build(settings: RfmWorkerSettings) -> Worker:
     secret = settings.erasure_secret.get_secret_value()
     mover = AliasMover(engine, secret)
     refresher = Refresher(
-        engine, interval_s=settings.refresh_interval_s, busy=lambda: consumer.pipeline.backlogged
+        engine, interval_s=settings.refresh_interval_s, busy=lambda: consumer.backlogged
     )  # fmt: skip
     applier = Applier(engine, BatchWriter(secret), now, scorer.wake)
-    delivery = BatchDelivery[Item](
-        decode=decode, apply=applier.apply, dead_letters=DeadLetterWriter(producer, SERVICE),
-        limits=Limits(max_dead_run=settings.max_dead_run),
-    )  # fmt: skip
+    deliveries = [
+        BatchDelivery[Item](
+            decode=decode, apply=applier.apply, dead_letters=DeadLetterWriter(producer, SERVICE),
+            limits=Limits(max_dead_run=settings.max_dead_run),
+        )
+        for _ in range(settings.lanes)
+    ]  # fmt: skip
     consumer = WorkerConsumer(
-        settings.kafka_bootstrap, service=SERVICE, topics=consumed_by(SERVICE), delivery=delivery,
+        settings.kafka_bootstrap, service=SERVICE, topics=consumed_by(SERVICE), deliveries=deliveries,
         prefix=settings.topic_prefix, settings=_reading(settings),
     )  # fmt: skip
     health = _health(engine, relay, scorer, refresher, consumer)
@@ -124,7 +128,10 @@ def build(settings: RfmWorkerSettings) -> Worker:
 def _reading(settings: RfmWorkerSettings) -> ConsumerSettings:
     session_ms = int(settings.session_timeout_s * 1000)
     return ConsumerSettings(
-        max_records=settings.batch_max_records, session_timeout_ms=session_ms, heartbeat_interval_ms=session_ms // 5
+        max_records=settings.batch_max_records,
+        session_timeout_ms=session_ms,
+        # Often: a lane that joins has its partitions only once the others have heard of it.
+        heartbeat_interval_ms=session_ms // 20,
     )
 
 

@@ -11,6 +11,12 @@ class RfmWorkerSettings(CommonSettings):
     database_pool_size: int = Field(
         10, ge=8, le=100, description="connections kept open by this process; the scorer uses up to six"
     )
+    lanes: int = Field(
+        2,
+        ge=1,
+        le=16,
+        description="batches applied at once, each of its own partitions; more than there are partitions stay idle",
+    )
     batch_max_records: int = Field(
         1500,
         ge=1,

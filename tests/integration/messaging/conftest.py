@@ -14,10 +14,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from shared.db.applied import save_applied
 from shared.db.engine import transaction
 from shared.events.catalogue import SALES
-from shared.messaging.consumer import ConsumerSettings, WorkerConsumer
+from shared.messaging.consumer import WorkerConsumer
 from shared.messaging.dead_letters import DeadLetterWriter
 from shared.messaging.delivery import BatchDelivery, Limits
 from shared.messaging.errors import DeadReason, Poison
+from shared.messaging.lane import ConsumerSettings
 from shared.messaging.producer import EventProducer
 from shared.messaging.record import Message, NextOffsets, Record
 
@@ -114,18 +115,22 @@ class Workers:
         settings: ConsumerSettings | None = None,
         writer: DeadLetterWriter | None = None,
         ledger: Ledger | None = None,
+        lanes: int = 1,
     ) -> WorkerConsumer:
-        delivery = BatchDelivery(
-            decode=decode,
-            apply=(ledger or self.ledger).apply,
-            limits=limits,
-            dead_letters=writer or DeadLetterWriter(self.producer, SERVICE),
-        )
+        deliveries = [
+            BatchDelivery(
+                decode=decode,
+                apply=(ledger or self.ledger).apply,
+                limits=limits,
+                dead_letters=writer or DeadLetterWriter(self.producer, SERVICE),
+            )
+            for _ in range(lanes)
+        ]
         consumer = WorkerConsumer(
             self.bootstrap,
             service=SERVICE,
             topics=[SALES],
-            delivery=delivery,
+            deliveries=deliveries,
             prefix=self.prefix,
             settings=settings,
             on_fatal=lambda _error: self.fatal.set(),

@@ -2,13 +2,14 @@
 
 import asyncio
 
-from shared.messaging.consumer import ConsumerSettings
 from shared.messaging.dead_letters import DeadLetterWriter
 from shared.messaging.delivery import Limits
+from shared.messaging.lane import GRACE_S, ConsumerSettings
 from shared.messaging.record import Message
 from shared.messaging.topics import create_topics
 from shared.observability.health import Health
 from tests.integration.messaging.conftest import WAIT_S, read, sales
+from tests.support.waiting import until
 
 IMPATIENT = Limits(retry_budget_s=1.0, first_backoff_s=0.05, longest_backoff_s=0.2)
 
@@ -164,3 +165,60 @@ async def test_readiness_waits_for_partitions_and_a_working_delivery(workers, le
     report = await health.ready()
     assert report.checks["assignment"] == "no partitions assigned yet"
     assert (await health.live()).ok
+
+
+async def test_two_lanes_apply_at_once_and_one_that_waits_keeps_no_other_back(workers, ledger, producer):
+    waiting, go_on = [], asyncio.Event()
+
+    async def hold_the_first(items):
+        if not waiting:
+            waiting.extend(items)
+            await go_on.wait()
+
+    worker = await workers.start(lanes=2)
+    ledger.before_apply = hold_the_first
+    wanted = {f"v{n}" for n in range(70)}
+    await producer.publish_many(sales(sorted(wanted)))
+    await until(ledger.values, seconds=WAIT_S, what="the other lane has applied something")
+    assert waiting
+    assert not await ledger.values() & set(waiting)
+    go_on.set()
+    await ledger.until(wanted)
+    await worker.broker.stop()
+    assert sum((await workers.committed()).values()) == 70
+
+
+async def test_what_is_fatal_to_one_lane_stops_all(workers, ledger, producer):
+    worker = await workers.start(lanes=2)
+
+    def mistake(items):
+        if "wrong" in items:
+            raise KeyError("no such thing")
+
+    ledger.before_apply = mistake
+    await producer.publish_many(sales(["wrong"]))
+    async with asyncio.timeout(WAIT_S):
+        await workers.fatal.wait()
+    await producer.publish_many(sales([f"v{n}" for n in range(20)]))
+    await asyncio.sleep(1)
+    await worker.broker.stop()
+    assert await ledger.values() == set()
+    assert await workers.committed() == {}
+
+
+async def test_a_stop_waits_once_for_all_lanes(workers, ledger, producer):
+    async def stand_still(_items):
+        await asyncio.sleep(60)
+
+    worker = await workers.start(lanes=2)
+    ledger.before_apply = stand_still
+    await producer.publish_many(sales([f"v{n}" for n in range(20)]))
+
+    async def both_are_at_it() -> bool:
+        return ledger.calls == 2
+
+    await until(both_are_at_it, seconds=WAIT_S, what="both lanes are at it")
+    began = asyncio.get_running_loop().time()
+    await worker.broker.stop()
+    assert asyncio.get_running_loop().time() - began < 2 * GRACE_S
+    assert await workers.committed() == {}

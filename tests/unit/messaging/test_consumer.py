@@ -8,6 +8,7 @@ from aiokafka.util import commit_structure_validate
 from shared.events.catalogue import SALES
 from shared.messaging.consumer import WorkerConsumer
 from shared.messaging.delivery import BatchDelivery, Decoded
+from shared.messaging.lane import Lane
 from shared.messaging.pipeline import Batch
 from shared.messaging.record import Record, next_offsets
 from shared.observability import metrics
@@ -43,38 +44,39 @@ class Consumer:
         self.committed += offsets.values()
 
 
-def reader() -> tuple[WorkerConsumer, Consumer]:
-    worker, consumer = WorkerConsumer("nowhere:1", service="test", topics=[SALES], delivery=Nothing()), Consumer()
-    worker._subscriber.consumer = consumer
-    return worker, consumer
+def reader() -> tuple[WorkerConsumer, Lane, Consumer]:
+    worker, consumer = WorkerConsumer("nowhere:1", service="test", topics=[SALES], deliveries=[Nothing()]), Consumer()
+    (lane,) = worker.lanes
+    lane._subscriber.consumer = consumer
+    return worker, lane, consumer
 
 
-async def one_batch(worker: WorkerConsumer) -> None:
-    worker.pipeline._next = Batch(0, Decoded(0))
-    await worker._handle(())
-    await worker.pipeline.settle()
+async def one_batch(lane: Lane) -> None:
+    lane.pipeline._next = Batch(0, Decoded(0))
+    await lane._handle(())
+    await lane.pipeline.settle()
 
 
 async def test_a_rebalance_that_takes_every_partition_away_spoils_no_later_commit():
-    worker, consumer = reader()
-    await one_batch(worker)
+    _, lane, consumer = reader()
+    await one_batch(lane)
     await asyncio.sleep(0)
     consumer.mine = {TopicPartition("sales", 0)}
-    await one_batch(worker)
-    await one_batch(worker)
-    await worker.settle()
+    await one_batch(lane)
+    await one_batch(lane)
+    await lane.settle()
     assert consumer.committed == [2, 3]
 
 
 async def test_a_commit_that_fails_unexpectedly_is_counted_and_the_next_one_goes_on():
-    worker, consumer = reader()
+    worker, lane, consumer = reader()
     consumer.mine = {TopicPartition("sales", 0)}
     consumer.errors = [RuntimeError("unexpected")]
     failures = metrics.OFFSET_COMMIT_FAILURES.labels("RuntimeError")
     before = failures._value.get()
-    await one_batch(worker)
-    await one_batch(worker)
-    await worker.settle()
+    await one_batch(lane)
+    await one_batch(lane)
+    await lane.settle()
     assert consumer.committed == [2]
     assert failures._value.get() == before + 1
     assert worker.failure is None
