@@ -32,6 +32,7 @@ _LOCK = """
 select customer_code, frequency, monetary, last_order_day, r, f, m, segment from customer
 where tenant_id = $1 and customer_code = any($2::text[]) order by customer_code for update
 """
+_LOCK_FREE = f"{_LOCK.rstrip()} skip locked"
 _REQUESTS = "select id from score_request where tenant_id = $1 order by id"
 _FOLD = "update score_request set folded = true where tenant_id = $1 and not folded"
 _DONE = "delete from score_request where tenant_id = $1 and id = any($2::bigint[])"
@@ -46,7 +47,7 @@ select tenant_id from recompute
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Run:
     """What is left to do once the cut-offs stand: whom to move and why, and what to close afterwards."""
 
@@ -56,6 +57,8 @@ class Run:
     parts: Sequence[Sequence[str]]
     requests: Sequence[int]
     recompute: Recompute | None
+    done: int = 0
+    """How many customers have been visited."""
 
 
 async def tenants_due(raw: Raw, now: datetime) -> list[UUID]:
@@ -99,22 +102,33 @@ async def _begin_recompute(raw: Raw, tenant_id: UUID, recompute: Recompute | Non
     return await load_recompute(raw, tenant_id)
 
 
-async def move_part(connection: AsyncConnection, run: Run, part: Sequence[str], now: datetime) -> int:
-    """Scores these customers by their values at this moment; answers how many changed their segment."""
+async def move_part(
+    connection: AsyncConnection, run: Run, part: Sequence[str], now: datetime, *, wait: bool
+) -> Sequence[str]:
+    """Scores these customers by their values at this moment.
+
+    Args:
+        wait: for whom a batch has locked; else those are left out, so that no other batch waits for that one too.
+
+    Returns:
+        Those who were left out. One who does not exist any more is among them until it waits.
+    """
     raw = await driver_connection(connection)
-    moves = []
-    for row in await raw.fetch(_LOCK, run.tenant_id, list(part)):
+    moves, met = [], set()
+    for row in await raw.fetch(_LOCK if wait else _LOCK_FREE, run.tenant_id, list(part)):
+        met.add(row["customer_code"])
         was = Standing(row["r"], row["f"], row["m"], row["segment"])
         now_at = standing(row["frequency"], row["monetary"], row["last_order_day"], run.cutoffs)
         if now_at is not None:
             moves.append(Move((run.tenant_id, row["customer_code"]), was, now_at))
-    return await write_moves(connection, moves, lambda _: (run.cause, None), now)
+    await write_moves(connection, moves, lambda _: (run.cause, None), now)
+    return [] if wait else [code for code in part if code not in met]
 
 
-async def tell_progress(raw: Raw, run: Run, done: int) -> None:
+async def tell_progress(raw: Raw, run: Run) -> None:
     """Writes down how many customers a recomputation has moved."""
     if run.recompute is not None:
-        await advance(raw, run.tenant_id, SCORES, done=done, total=run.recompute.total)
+        await advance(raw, run.tenant_id, SCORES, done=run.done, total=run.recompute.total)
 
 
 async def finish_run(raw: Raw, run: Run) -> None:
@@ -125,7 +139,7 @@ async def finish_run(raw: Raw, run: Run) -> None:
         await finish_recompute(raw, run.tenant_id, run.recompute.requested_at)
 
 
-def chunks(codes: Sequence[str]) -> list[Sequence[str]]:
+def chunks(codes: Sequence[str], smallest: int = SMALLEST_CHUNK) -> list[Sequence[str]]:
     """Parts of the codes, order kept: small ones for few customers, larger ones for many."""
-    size = min(LARGEST_CHUNK, max(SMALLEST_CHUNK, len(codes) // MOST_CHUNKS))
+    size = min(LARGEST_CHUNK, max(smallest, len(codes) // MOST_CHUNKS))
     return [codes[start : start + size] for start in range(0, len(codes), size)]

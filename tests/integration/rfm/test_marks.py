@@ -1,7 +1,9 @@
 """The scorer steps from mark to mark; whatever happened in between, its cut-offs are those of a full count."""
 
 import random
+from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
@@ -78,9 +80,9 @@ async def test_a_run_looks_only_at_whom_it_concerns(rfm: Rfm, monkeypatch: pytes
     locked: list[str] = []
     move = scoring_run.move_part
 
-    async def watch(connection: object, run: scoring_run.Run, part: list[str], now: object) -> int:
+    async def watch(connection: Any, run: scoring_run.Run, part: list[str], now: Any, *, wait: bool) -> Sequence[str]:
         locked.extend(part)
-        return await move(connection, run, part, now)  # type: ignore[arg-type]
+        return await move(connection, run, part, now, wait=wait)
 
     monkeypatch.setattr(scoring_run, "move_part", watch)
     await rfm.apply(make.sale(t, "one more", "c000", [("p", "1", "500")], day=3))

@@ -5,9 +5,11 @@ from datetime import UTC, date, datetime
 from uuid import UUID
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.rfm_worker import scoring_run
+from shared.db.engine import transaction
 from tests.integration.rfm.conftest import Rfm
 from tests.support import rfm_items as make
 from tests.support.waiting import until
@@ -160,3 +162,30 @@ async def test_one_scorer_per_tenant_at_a_time(rfm_engine: AsyncEngine) -> None:
         "select customer_code, count(*) as n from rfm.segment_change where tenant_id = :tenant group by 1"
     )
     assert {row.n for row in rows} == {1}
+
+
+async def test_a_run_leaves_whom_a_batch_has_locked_for_later_and_waits_for_him_at_last(rfm: Rfm) -> None:
+    t = rfm.tenant_id
+    await rfm.apply(*(make.sale(t, f"s{n}", f"c{n}", [("p", "1", str(n + 1))], day=n) for n in range(9)))
+    await rfm.score()
+    bounds = {"recency_days": [5, 6, 7, 8], "frequency": [1, 2, 3, 4], "monetary": ["90", "91", "92", "93"]}
+    await rfm.apply(make.tenant(t, 1, rfm={"method": "fixed", "bounds": bounds}, reference_date="latest_sale"))
+    async with transaction(rfm.engine) as batch:
+        held = text("select 1 from rfm.customer where tenant_id = :t and customer_code = 'c8' for update")
+        await batch.execute(held, {"t": t})
+        run = asyncio.create_task(rfm.score())
+
+        async def others_are_scored() -> bool:
+            rows = await rfm.query("select m from rfm.customer where tenant_id = :tenant and customer_code <> 'c8'")
+            return {row.m for row in rows} == {1}
+
+        await until(others_are_scored, seconds=10, what="everybody but the one who is locked is scored")
+        await asyncio.sleep(1)
+        assert not run.done()
+        assert (await rfm.customer("c8")).m == 5
+        # What it waits for it may not keep others from.
+        assert await rfm.query("select 1 from rfm.customer where customer_code = 'c7' for update skip locked")
+    async with asyncio.timeout(10):
+        await run
+    assert (await rfm.customer("c8")).m == 1
+    assert await rfm.verified()
