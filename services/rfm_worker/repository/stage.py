@@ -4,8 +4,7 @@ Each row is an order's contribution with a sign. A new sale stands there once, w
 changed stands there twice, as it was (sign -1) and as it is (sign +1).
 """
 
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
 from services.rfm_worker.repository.raw import Raw
 
@@ -42,7 +41,12 @@ async def open_stage(raw: Raw) -> None:
 async def copy_rows(raw: Raw, rows: Sequence[str]) -> None:
     """Appends rows, each a line of COPY's text format in the order of `COLUMNS`."""
     if rows:
-        await raw.copy_to_table("stage", source=io.BytesIO("".join(rows).encode()), columns=COLUMNS, format="text")
+        await raw.copy_to_table("stage", source=_whole("".join(rows).encode()), columns=COLUMNS, format="text")
+
+
+async def _whole(data: bytes) -> AsyncIterator[bytes]:
+    """In one piece, from here: the driver reads a file in a thread, which takes a small batch twice as long as COPY."""
+    yield data
 
 
 async def drop_rows(raw: Raw, numbers: Iterable[int]) -> None:
