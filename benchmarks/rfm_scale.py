@@ -1,7 +1,8 @@
 """What a batch of 500 sales costs at growing numbers of customers and of ledger lines: applying and scoring apart.
 
 Processor time of this process and of its database backends; the exponent of a power law fitted through the medians.
-Run: ./iacrm bench rfm-scale [--customers 10000 100000 1000000] [--lines 100000 1000000 10000000] [--batches 9]
+PostgreSQL has buffers as whoever keeps a million customers would give it (`--buffers`), at every size the same.
+Run: ./iacrm bench rfm-scale [--customers 10000 100000 1000000] [--lines 100000 1000000 10000000] [--buffers 3GB]
 """
 
 import argparse
@@ -83,14 +84,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--customers", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--lines", type=int, nargs="+", default=[100_000, 1_000_000, 10_000_000])
     parser.add_argument("--batches", type=int, default=9, help="measured batches per size; medians are reported")
+    parser.add_argument("--buffers", default="3GB", help="PostgreSQL's shared_buffers")
     arguments = parser.parse_args(argv)
-    asyncio.run(_measure(arguments.customers, arguments.lines, arguments.batches))
+    asyncio.run(_measure(arguments.customers, arguments.lines, arguments.batches, arguments.buffers))
 
 
-async def _measure(customers: list[int], lines: list[int], batches: int) -> None:
+async def _measure(customers: list[int], lines: list[int], batches: int, buffers: str) -> None:
     series = {
-        "customers": [await _at(Size(count, FEW_LINES), batches) for count in customers],
-        "lines": [await _at(Size(FEW_CUSTOMERS, count), batches) for count in lines],
+        "customers": [await _at(Size(count, FEW_LINES), batches, buffers) for count in customers],
+        "lines": [await _at(Size(FEW_CUSTOMERS, count), batches, buffers) for count in lines],
     }
     exponents = {
         axis: {
@@ -99,14 +101,16 @@ async def _measure(customers: list[int], lines: list[int], batches: int) -> None
         }
         for axis, rows in series.items()
     }
-    path = report.record("rfm-scale", {"sales_per_batch": SALES, "exponents": exponents, **series})
+    path = report.record(
+        "rfm-scale", {"sales_per_batch": SALES, "shared_buffers": buffers, "exponents": exponents, **series}
+    )
     plot = scale_plot(series, exponents)
     print(f"exponents {json.dumps(exponents)}; recorded in {path}, drawn in {plot}")
 
 
-async def _at(size: Size, batches: int) -> dict[str, Any]:
+async def _at(size: Size, batches: int, buffers: str) -> dict[str, Any]:
     """One size: tables filled by SQL, then batches through the worker's own code in this process."""
-    async with stack() as running:
+    async with stack(shared_buffers=buffers) as running:
         admin = await asyncpg.connect(running.admin_url)
         await _fill(admin, size)
         engine = create_engine(_worker_url(running), application_name="rfm_worker", schema=SCHEMA, pool_size=3)

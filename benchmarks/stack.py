@@ -166,11 +166,18 @@ class Commits:
 
 
 @contextlib.asynccontextmanager
-async def stack(*services: str) -> AsyncIterator[Stack]:
-    """Postgres, Kafka, a migrated database and the named services; everything is stopped and removed at the end."""
+async def stack(*services: str, shared_buffers: str | None = None) -> AsyncIterator[Stack]:
+    """Postgres, Kafka, a migrated database and the named services; everything is stopped and removed at the end.
+
+    Args:
+        shared_buffers: PostgreSQL's, where those of the embedded stack are too few for what is measured.
+    """
     data = stack_folder()
     data.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bench-", dir=data) as name, _infrastructure(Path(name)) as servers:
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-", dir=data) as name,
+        _infrastructure(Path(name), shared_buffers) as servers,
+    ):
         admin = servers.postgres.admin_url
         running = Stack(servers.kafka.bootstrap, await _new_database(admin), Path(name))
         _prepare(running)
@@ -185,8 +192,8 @@ async def stack(*services: str) -> AsyncIterator[Stack]:
 
 
 @contextlib.contextmanager
-def _infrastructure(folder: Path) -> Iterator[Infrastructure]:
-    servers = Infrastructure(folder)
+def _infrastructure(folder: Path, shared_buffers: str | None) -> Iterator[Infrastructure]:
+    servers = Infrastructure(folder, shared_buffers=shared_buffers)
     servers.start()
     try:
         yield servers

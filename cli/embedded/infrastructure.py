@@ -40,13 +40,20 @@ class Infrastructure:
         postgres_port: int | None = None,
         kafka_port: int | None = None,
         fsync: bool = True,
+        shared_buffers: str | None = None,
         report: Report | None = None,
     ) -> None:
+        """Args:
+        fsync: off only for tests, whose data nobody misses after a power failure.
+        shared_buffers: PostgreSQL's, where the usual ones are too few.
+        """
         self.data = data.resolve()
         self.state = StateFile(self.data / "state.json")
         self.credentials = Credentials(self.data)
         self._given = {"postgres": postgres_port, "kafka": kafka_port}
-        self._fsync = fsync
+        self._settings = {"fsync": "on" if fsync else "off"}
+        if shared_buffers is not None:
+            self._settings["shared_buffers"] = shared_buffers
         self._report = report or Silent()
         self._lock = FileLock(self.data / "lock")
 
@@ -64,7 +71,7 @@ class Infrastructure:
             log=log_folder(self.data) / "postgres.log",
             state=self.state,
             password=self.credentials.get("postgres_password"),
-            fsync=self._fsync,
+            settings=self._settings,
         )
 
     @cached_property

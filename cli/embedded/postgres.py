@@ -51,11 +51,23 @@ class Postgres(Child):
     stop_signal = signal.SIGINT
     stop_seconds = 30.0
 
-    def __init__(self, *, folder: Path, port: int, log: Path, state: StateFile, password: str, fsync: bool) -> None:
+    def __init__(
+        self,
+        *,
+        folder: Path,
+        port: int,
+        log: Path,
+        state: StateFile,
+        password: str,
+        settings: Mapping[str, str],
+    ) -> None:
+        """Args:
+        settings: of the server, beside and before `SETTINGS`.
+        """
         super().__init__("postgres", port=port, log=log, state=state)
         self._folder = folder
         self._password = password
-        self._fsync = fsync
+        self._settings = settings
         self._account = unprivileged_account()
         self._programs = programs()
 
@@ -90,7 +102,7 @@ class Postgres(Child):
 
     def command(self) -> Sequence[str]:
         """The server with every setting on its command line, so that an old data folder gets new settings."""
-        settings = {**SETTINGS, "port": str(self.port), "fsync": "on" if self._fsync else "off"}
+        settings = {**SETTINGS, **self._settings, "port": str(self.port)}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return [str(self._programs / "postgres"), "-D", str(self._folder), *options]
 
