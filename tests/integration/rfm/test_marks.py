@@ -2,17 +2,26 @@
 
 import random
 from collections.abc import Sequence
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.rfm_worker import scoring_run
 from services.rfm_worker.domain.facts import Item
 from services.rfm_worker.domain.marks import KEYS
+from services.rfm_worker.repository import cutoffs
+from shared.db.engine import driver_connection, transaction
 from tests.integration.rfm.conftest import SECRET, Rfm
 from tests.support import rfm_items as make
 
+_MANY = """
+insert into rfm.customer (tenant_id, customer_code, code_hash, frequency, monetary, last_order_day)
+select :tenant, 'c' || n, ''::bytea, n % 40, n, date '2026-01-01' - n % 300 from generate_series(1, 20000) n returning 1
+"""
 PRICES = ["0.0001", "1", "2", "2", "9.99", "9.99", "9.99", "120.5"]
 _MISPLACED = """
 select m.axis, m.k, m.rank, count(c.*) as stand_before
@@ -89,6 +98,23 @@ async def test_a_run_looks_only_at_whom_it_concerns(rfm: Rfm, monkeypatch: pytes
     await rfm.score()
     assert len(locked) <= 4  # the four monetary bounds each pass one neighbour at most
     assert await rfm.verified()
+
+
+async def test_whom_bounds_pass_is_found_through_indexes_however_many_customers_there_are(
+    rfm: Rfm, admin_engine: AsyncEngine
+) -> None:
+    """A guess that bounds pass many would read everybody, and a run's cost would grow with the customers."""
+    await rfm.query(_MANY)
+    async with admin_engine.begin() as connection:
+        await connection.execute(text("analyze rfm.customer"))
+    async with transaction(rfm.engine) as connection:
+        raw = await driver_connection(connection)
+        ways = [[date(2026, 1, 1)], [date(2026, 1, 2)], [3], [4], [Decimal(5)], [Decimal(6)]]
+        bounds = [Decimal(n) for n in range(1, 5)]
+        planned = await raw.fetch(f"explain {cutoffs._SOME}", rfm.tenant_id, date(2026, 1, 9), *[bounds] * 3, *ways)
+    plan = "\n".join(row[0] for row in planned)
+    assert "Seq Scan on customer" not in plan, plan
+    assert plan.count("on customer") >= 4
 
 
 async def test_marks_that_are_lost_or_wrong_are_found_again(rfm: Rfm) -> None:
