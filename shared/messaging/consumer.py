@@ -62,7 +62,8 @@ class WorkerConsumer:
         self.lanes = [
             Lane(
                 self.broker, names, group=self.group, prefix=prefix, delivery=delivery,
-                settings=settings or ConsumerSettings(), fail=self.fail, stopping=self.halt,
+                settings=settings or ConsumerSettings(), fail=self.fail, joined=self._joined,
+                stopping=self.halt,
             )
             for delivery in deliveries
         ]  # fmt: skip
@@ -81,6 +82,11 @@ class WorkerConsumer:
             lane.stop_reading()
         log.critical("worker stops", error=str(error), exc_info=error)
         self._on_fatal(error)
+
+    async def _joined(self) -> None:
+        """Waits for the first round of joining: what one lane reads before it would come again to another."""
+        for lane in self.lanes:
+            await lane.has_joined.wait()
 
     async def halt(self) -> None:
         """Ends the batches of all lanes at once, however many of them ask for it."""

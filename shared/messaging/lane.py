@@ -65,15 +65,18 @@ class Lane:
         delivery: BatchDelivery[Any],
         settings: ConsumerSettings,
         fail: Callable[[BaseException], None],
+        joined: Callable[[], Awaitable[None]],
         stopping: Callable[[], Awaitable[None]],
     ) -> None:
         """Args:
         topics: full names.
         prefix: what their names in the catalogue have before them.
         fail: called when the worker must stop.
+        joined: called before each poll; waits until all lanes have joined the group.
         stopping: called when this lane's client is told to stop; halts all lanes.
         """
-        self.delivery, self.stopping = delivery, stopping
+        self.delivery, self.joined, self.stopping = delivery, joined, stopping
+        self.has_joined = asyncio.Event()
         self.stopped = False
         """Set once nothing more may be read: another lane has failed."""
         self._prefix = prefix
@@ -206,15 +209,18 @@ class _Subscriber(BatchSubscriber):
     async def start(self) -> None:
         while True:
             try:
-                return await super().start()
+                await super().start()
             except (KafkaError, OSError) as error:
                 log.warning("broker is not reachable", error=type(error).__name__)
                 await self._drop_consumer()
                 await asyncio.sleep(CONNECT_RETRY_S)
+            else:
+                return self.lane.has_joined.set()
 
     async def get_msg(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
         if self.lane.stopped:
             await asyncio.Event().wait()
+        await self.lane.joined()
         await self.lane.polled(consumer)
         return await self.lane.pipeline.read(consumer)
 
