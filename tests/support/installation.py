@@ -165,8 +165,8 @@ class Installation:
             logs = "\n".join(f"--- {each.log.name}\n{each.tail(15)}" for each in self._processes)
             raise AssertionError(f"{error}; waiting: {await missing()}\n{logs}") from None
 
-    async def committed_sales(self, group: str = "rfm_worker") -> int:
-        """Sum of the offsets that the worker's group has committed to Kafka for the topic `sales`."""
+    async def committed(self, group: str = "rfm_worker") -> dict[int, int]:
+        """Per partition the offset that the worker's group has committed to Kafka for the topic `sales`."""
         admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
         await admin.start()
         try:
@@ -174,7 +174,11 @@ class Installation:
         finally:
             await admin.close()
         name = SALES.full_name(self.prefix)
-        return sum(at.offset for place, at in offsets.items() if place.topic == name and at.offset > 0)
+        return {place.partition: at.offset for place, at in offsets.items() if place.topic == name and at.offset > 0}
+
+    async def committed_sales(self, group: str = "rfm_worker") -> int:
+        """Sum of these offsets."""
+        return sum((await self.committed(group)).values())
 
 
 @asynccontextmanager
