@@ -9,8 +9,8 @@ from fastapi.routing import APIRoute
 from pydantic import BaseModel, ConfigDict, model_validator
 from starlette.routing import BaseRoute
 
-from services.api_gateway.errors import Problem
-from services.api_gateway.reasons import FieldReason, field_reasons
+from services.api_gateway.errors import invalid_fields
+from services.api_gateway.reasons import field_reasons
 
 STRICT = "/v1/"
 """Below it. Pages, health and metrics stay open: probes, scrapers and links add parameters of their own."""
@@ -37,15 +37,8 @@ def refuse_all(request: Request) -> None:
     """
     if request.scope["query_string"]:
         unknown = [{"type": "extra_forbidden", "loc": ("query", name)} for name in request.query_params]
-        errors: list[FieldReason] = field_reasons(unknown)
-        if errors:
-            raise Problem(
-                422,
-                "validation",
-                "Some fields are not valid",
-                "See errors for each field and its reason.",
-                errors=errors,
-            )
+        if unknown:
+            raise invalid_fields(field_reasons(unknown))
 
 
 def _declared(dependant: Dependant) -> list[str]:

@@ -317,6 +317,24 @@ async def test_an_unknown_query_parameter_is_told_beside_all_else_but_only_to_wh
     assert (await gateway.http.get("/v1/customers?limit=5&segment=champions", headers=owner)).status_code == 200
 
 
+async def test_every_route_with_a_range_refuses_one_that_is_reversed_by_both_names(gateway: Any) -> None:
+    owner = await gateway.owner()
+    document = (await gateway.http.get("/openapi.json")).json()
+    ranged = {
+        path
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        if {"from", "to"} & {parameter["name"] for parameter in operation.get("parameters", [])}
+    }
+    assert {"/v1/exports/sales.{format}", "/v1/sales", "/v1/analytics/segments"} <= ranged
+    assert len(ranged) == 8
+    for path in ranged:
+        called = path.replace("{format}", "csv").replace("{customer_code}", "C")
+        answer = await gateway.http.get(called, params={"from": "2026-02-02", "to": "2026-02-01"}, headers=owner)
+        assert slug(answer) == (422, "validation"), (path, answer.text)
+        assert [error["field"] for error in answer.json()["errors"]] == ["from", "to"], path
+
+
 async def test_pages_and_probes_take_any_query_parameter(gateway: Any) -> None:
     for path in ("/docs", "/docs/start.js", "/openapi.json", "/asyncapi.json", "/health/live", "/metrics"):
         assert (await gateway.http.get(path, params={"at": "7"})).status_code == 200, path
