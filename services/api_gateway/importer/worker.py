@@ -18,6 +18,7 @@ from services.api_gateway.importer.sources import ImportRefusedError
 from services.api_gateway.importer.spill import remove_abandoned
 from services.api_gateway.repository import imports as repository
 from services.api_gateway.tenant_cache import TenantState
+from shared.background import BackgroundLoop, Backoff
 from shared.db.engine import transaction
 from shared.messaging.errors import IsTransient, classify
 from shared.observability import metrics
@@ -48,33 +49,28 @@ class ImportWorker:
     ) -> None:
         self._place, self._settings, self._load_tenant = place, settings, load_tenant
         self._me = uuid.uuid4()
-        self._task: asyncio.Task[None] | None = None
+        pause_s = settings.import_poll_s
+        backoff = Backoff(
+            log, waits="importer waits", failed="importer failed", first_s=pause_s, longest_s=max(RETRY_S, pause_s)
+        )
+        self._loop = BackgroundLoop("importer", self._step, backoff, pause_s=pause_s, progress=progress)
         self.progress = progress
 
     def start(self) -> None:
         """Begins; needs neither database nor broker to be up."""
-        self._task = asyncio.create_task(self._run(), name="importer")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Gives the import under way back, at its last finished part."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        self.progress.rest()
+        await self._loop.stop()
 
-    async def _run(self) -> None:
-        while True:
-            self.progress.beat()
-            try:
-                row = await self._claim()
-                if row is not None:
-                    await self._work(row)
-                    continue
-            except Exception as error:
-                if not _passes(error):
-                    log.exception("importer failed")
-            await asyncio.sleep(self._settings.import_poll_s)
+    async def _step(self) -> float | None:
+        """Works on the next import, after which another may wait."""
+        row = await self._claim()
+        if row is None:
+            return None
+        await self._work(row)
+        return 0.0
 
     async def _claim(self) -> Row[Any] | None:
         async with transaction(self._place.engine) as connection:
