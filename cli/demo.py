@@ -29,32 +29,32 @@ OTHER_BOUNDS = {
 }
 
 
-def run(*, lines: int | None, leave: bool, port: int | None) -> int:
+def run(*, lines: int | None, leave: bool, port: int | None, console: Console | None = None) -> int:
     """Shows the demo, on a stack of its own or on the one that runs already.
 
     Args:
         lines: purchase lines to load, None for all.
         leave: end after the show instead of serving on.
         port: port of the gateway to insist on.
+        console: who shows it; else standard output.
 
     Returns:
         Exit code: 0 shown, 1 failed, 130 interrupted before the end.
     """
-    data = data_folder()
+    data, console = data_folder(), console or Console()
     running = describe(data)
     if running["state"] == "running":
-        return _on_running(running["gateway_url"], data, lines)
+        return _on_running(console, running["gateway_url"], data, lines)
 
     async def show_off(stack: Stack, console: Console) -> None:
         await _Demo(console, stack.gateway_url, data).show(lines)
         if not leave:
             console.line("\nServing until Ctrl-C.")
 
-    return up.run(port, show_off, leave=leave)
+    return up.run(port, show_off, leave=leave, console=console)
 
 
-def _on_running(url: str, data: Path, lines: int | None) -> int:
-    console = Console()
+def _on_running(console: Console, url: str, data: Path, lines: int | None) -> int:
     console.say(f"Using the stack that runs at {url}; it stays up")
     try:
         asyncio.run(_Demo(console, url, data).show(lines))

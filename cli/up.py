@@ -29,18 +29,21 @@ EXPECTED = (AlreadyRunningError, DemoError, PortTakenError, JarError, StartError
 """Failures that a message explains; anything else is a bug and shows its trace."""
 
 
-def run(port: int | None = None, show_off: Show | None = None, *, leave: bool = False) -> int:
+def run(
+    port: int | None = None, show_off: Show | None = None, *, leave: bool = False, console: Console | None = None
+) -> int:
     """Starts the stack and keeps it alive until a signal.
 
     Args:
         port: port of the gateway to insist on.
         show_off: runs beside the supervision as soon as everything serves.
         leave: stop when `show_off` has ended.
+        console: who tells it; else standard output.
 
     Returns:
         Exit code: 0 after an orderly stop, 1 when it could not start, 130 when interrupted before it served.
     """
-    console = Console()
+    console = console or Console()
     stack = Stack(data_folder(), console, gateway_port=port)
     served, background = False, None
     with Signals(stack.hurry) as signals:

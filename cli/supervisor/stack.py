@@ -56,6 +56,7 @@ class Stack:
             AlreadyRunningError, PortTakenError, JarError, StartError: what to tell the user.
         """
         self._infrastructure.acquire()
+        self._reserve_port()
         self.state.set(supervisor=asdict(Identity.of(os.getpid())), ready=False)
         began = time.monotonic()
         servers = self._infrastructure
@@ -72,6 +73,12 @@ class Stack:
         self._start_services(environment)
         self._watches = [Watch(child, self._report) for child in self._children()]
         self.state.set(gateway_url=self.gateway_url, ready=True)
+
+    def _reserve_port(self) -> None:
+        """Refuses a port in use before anything is started; what a killed stack left may be what holds it."""
+        if self._gateway_port is not None:
+            self._infrastructure.end_leftovers()
+            self._infrastructure.ports.choose(GATEWAY, given=self._gateway_port)
 
     def watch(self, until: Callable[[], bool] = lambda: False) -> None:
         """Keeps everything alive until `until` says so or an exception (a signal) ends it."""

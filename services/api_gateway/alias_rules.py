@@ -1,6 +1,6 @@
-"""Which aliases are allowed: each stands for a product of the catalogue, in one step."""
+"""Which aliases are allowed: each stands for a product of the catalogue, in one step, and is none itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 from uuid import UUID
@@ -9,20 +9,55 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from services.api_gateway.errors import conflict, invalid
 from services.api_gateway.reasons import FieldReason
-from services.api_gateway.repository.product_aliases import lock_aliases, standing_of
+from services.api_gateway.repository.product_aliases import (
+    Standing,
+    aliases_among,
+    lock_aliases,
+    share_aliases,
+    standing_of,
+)
+
+IS_PRODUCT = "must not be a product of the catalogue: delete the product first"
 
 
 async def check_aliases(connection: AsyncConnection, tenant_id: UUID, rows: Sequence[Mapping[str, Any]]) -> None:
     """Refuses aliases that what is stored, or their company, forbids; no other writer comes in between.
 
     Raises:
-        Problem: 422 for a product that is not in the catalogue or the alias itself, 409 for a chain.
+        Problem: 422 for a product that is not in the catalogue or the alias itself, 409 for a chain, or for an alias
+            that is in the catalogue.
     """
     await lock_aliases(connection, tenant_id)
     for refusal in (await refusals(connection, tenant_id, rows)).values():
         if refusal["field"] == "product_key":
             raise invalid(**refusal)
-        raise conflict("alias-chain", f"The alias {refusal['reason']}.")
+        slug = "key-is-product" if refusal["reason"] == IS_PRODUCT else "alias-chain"
+        raise conflict(slug, f"The alias {refusal['reason']}.")
+
+
+async def check_products(connection: AsyncConnection, tenant_id: UUID, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Refuses products whose key is an alias, under which nothing could ever be sold; no alias comes in between.
+
+    Raises:
+        Problem: 409.
+    """
+    await share_aliases(connection, tenant_id)
+    refused = await product_refusals(connection, tenant_id, [row["product_key"] for row in rows])
+    for refusal in refused.values():
+        raise conflict("key-is-alias", f"The key {refusal['reason']}.")
+
+
+async def product_refusals(
+    connection: AsyncConnection, tenant_id: UUID, keys: Collection[str]
+) -> dict[str, FieldReason]:
+    """Per key that no product may have the reason why."""
+    found = await aliases_among(connection, tenant_id, keys)
+    return {alias: {"field": "product_key", "reason": why_no_product(product)} for alias, product in found.items()}
+
+
+def why_no_product(product: str) -> str:
+    """The reason against a product whose key is an alias of this one."""
+    return f"is an alias of the product {product}: delete the alias first"
 
 
 async def refusals(
@@ -37,7 +72,7 @@ async def refusals(
     aliases, targets = set(stored.aliases), set(stored.targets)
     found: dict[str, FieldReason] = {}
     for alias, product in wanted.items():
-        refusal = _refusal(alias, product, stored.products, aliases, targets)
+        refusal = _refusal(alias, product, stored, aliases, targets)
         if refusal is None:
             aliases.add(alias)
             targets.add(product)
@@ -47,14 +82,16 @@ async def refusals(
 
 
 def _refusal(
-    alias: str, product: str, products: AbstractSet[str], aliases: AbstractSet[str], targets: AbstractSet[str]
+    alias: str, product: str, stored: Standing, aliases: AbstractSet[str], targets: AbstractSet[str]
 ) -> FieldReason | None:
     if product == alias:
         return {"field": "product_key", "reason": "must be another key than the alias"}
-    if product not in products:
+    if product not in stored.products:
         return {"field": "product_key", "reason": "must be in the catalogue"}
     if product in aliases:
         return {"field": "alias", "reason": "must not stand for a key that is an alias itself"}
     if alias in targets:
         return {"field": "alias", "reason": "must not be a product that other aliases stand for"}
+    if alias in stored.catalogued:
+        return {"field": "alias", "reason": IS_PRODUCT}
     return None

@@ -16,6 +16,7 @@ from services.api_gateway.exports.response import ExportSlots
 from services.api_gateway.file_store import FileStore
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.idempotency import Idempotency
+from services.api_gateway.known_parameters import refuse_unknown
 from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.limits import BodyLimits
 from services.api_gateway.log_ends import LogEnds
@@ -77,6 +78,7 @@ ROUTERS: Sequence[APIRouter] = (
     status.router,
     health.router,
 )
+ROUTES = [refuse_unknown(route) for router in ROUTERS for route in router.routes]
 
 
 def build_services(settings: GatewaySettings) -> Services:
@@ -145,8 +147,7 @@ def create_app(settings: GatewaySettings, services: Services | None = None) -> F
         title="ia-crm", version="0.1.0", docs_url=None, redoc_url=None, redirect_slashes=False, lifespan=lifespan
     )
     app.state.services = parts
-    for router in ROUTERS:
-        app.router.routes.extend(router.routes)
+    app.router.routes.extend(ROUTES)
     install_handlers(app)
     install_openapi(app)
     # The last one added is the outermost.

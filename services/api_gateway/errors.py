@@ -32,6 +32,7 @@ __all__ = [
     "forbidden",
     "install_handlers",
     "invalid",
+    "invalid_fields",
     "malformed",
     "not_found",
     "problem_responses",
@@ -83,12 +84,13 @@ def malformed(detail: str, errors: Sequence[FieldReason] = ()) -> Problem:
 
 def invalid(field: str, reason: str) -> Problem:
     """422 for one field that is well formed and wrong all the same."""
+    return invalid_fields([{"field": field, "reason": reason}])
+
+
+def invalid_fields(errors: Sequence[FieldReason]) -> Problem:
+    """422 for some fields, each with its reason."""
     return Problem(
-        422,
-        "validation",
-        "Some fields are not valid",
-        "See errors for each field and its reason.",
-        errors=[{"field": field, "reason": reason}],
+        422, "validation", "Some fields are not valid", "See errors for each field and its reason.", errors=errors
     )
 
 
@@ -117,13 +119,7 @@ def validation_problem(error: ValidationError | RequestValidationError, prefix: 
     details = error.errors()
     if details and details[0]["type"] == "json_invalid":
         return malformed("The body is not valid JSON.", [{"field": "", "reason": "is not valid JSON"}])
-    return Problem(
-        422,
-        "validation",
-        "Some fields are not valid",
-        "See errors for each field and its reason.",
-        errors=field_reasons(details, prefix),
-    )
+    return invalid_fields(field_reasons(details, prefix))
 
 
 def to_problem(error: BaseException) -> Problem:

@@ -10,7 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from services.api_gateway.alias_rules import check_aliases
+from services.api_gateway.alias_rules import check_aliases, check_products
 from services.api_gateway.dependencies import Services
 from services.api_gateway.errors import Problem, conflict, not_found
 from services.api_gateway.outgoing import master_data
@@ -208,7 +208,7 @@ class Kind:
 
 
 CUSTOMERS_KIND = Kind(master_repository.CUSTOMER, CUSTOMERS, "customer.changed.v1", CustomerChangedV1)
-PRODUCTS_KIND = Kind(master_repository.PRODUCT, PRODUCTS, "product.changed.v1", ProductChangedV1)
+PRODUCTS_KIND = Kind(master_repository.PRODUCT, PRODUCTS, "product.changed.v1", ProductChangedV1, check_products)
 ALIASES_KIND = Kind(
     master_repository.ALIAS, PRODUCT_ALIASES, "product-alias.changed.v1", ProductAliasChangedV1, check_aliases
 )

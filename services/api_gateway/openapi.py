@@ -9,6 +9,7 @@ from fastapi.routing import APIRoute
 
 from services.api_gateway.dependencies import Requires
 from services.api_gateway.idempotency import honours_keys
+from services.api_gateway.known_parameters import STRICT
 from services.api_gateway.problem_docs import OffendingField, ProblemDocument, problem_responses
 
 TAGS = [
@@ -49,7 +50,8 @@ Customer intelligence for merchants: sales go in, segments and profiles come out
 - **Master data** answers 200 or 201 with what is stored.
 - Both carry `X-Consistency-Token`; a read that sends it back shows that write, or answers 425.
 - `Idempotency-Key` works for 24 hours on every POST that names it: all but those below `/v1/auth/`, which ignore it.
-- Every error is a problem document (RFC 9457) that names each offending field.
+- Every error is a problem document (RFC 9457) that names each offending field; unknown fields and query parameters
+  are refused, never ignored.
 """
 
 
@@ -84,6 +86,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
                 for status, answer in problem_responses(400, 409).items():
                     operation["responses"].setdefault(str(status), answer)
     _drop_framework_errors(document)
+    _document_strict_queries(document)
     return document
 
 
@@ -105,6 +108,15 @@ def _schemes(dependant: Dependant) -> tuple[str, ...]:
         if nested:
             return nested
     return ()
+
+
+def _document_strict_queries(document: dict[str, Any]) -> None:
+    """Even a route without parameters may be asked with one that it does not know."""
+    for path, operations in document["paths"].items():
+        if path.startswith(STRICT):
+            for operation in operations.values():
+                for status, answer in problem_responses(422).items():
+                    operation["responses"].setdefault(str(status), answer)
 
 
 def _drop_framework_errors(document: dict[str, Any]) -> None:

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Literal
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Annotated, Literal
 
-from services.api_gateway.errors import invalid
+from fastapi import Depends
+
+from services.api_gateway.errors import Problem, invalid, invalid_fields
+from services.api_gateway.views.queries import Since, Until
 
 Grain = Literal["day", "week", "month"]
 USUAL_DAYS = 30
@@ -14,6 +17,49 @@ MOST_DAYS = 731
 MOST_DAYS_OF_LONG_GRAINS = 3660
 """Ten years, for points of a week or month."""
 _DAY = timedelta(days=1)
+_EARLIEST_ZONE, _LATEST_ZONE = timedelta(hours=14), timedelta(hours=-12)
+"""Where a local day begins first and ends last, as offsets from UTC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """`from` and `to` of a list or export: days are local and both included, of moments the later one is not."""
+
+    since: date | datetime | None
+    until: date | datetime | None
+
+
+async def read_bounds(since: Since = None, until: Until = None) -> Between:
+    """The bounds of a request.
+
+    Raises:
+        Problem: 422 that names both where nothing could lie between them.
+    """
+    if since is not None and until is not None and _is_after(since, until):
+        raise _reversed()
+    return Between(since, until)
+
+
+BetweenDep = Annotated[Between, Depends(read_bounds)]
+
+
+def _is_after(since: date | datetime, until: date | datetime) -> bool:
+    """Whether `since` lies behind `until`; a day against a moment only where it does so in every time zone."""
+    if isinstance(since, datetime) == isinstance(until, datetime):
+        return since > until
+    if isinstance(since, datetime):
+        return since >= datetime.combine(until + _DAY, time(), UTC) - _LATEST_ZONE
+    assert isinstance(until, datetime)  # noqa: S101 - the other one of the two
+    return until <= datetime.combine(since, time(), UTC) - _EARLIEST_ZONE
+
+
+def _reversed() -> Problem:
+    return invalid_fields(
+        [
+            {"field": "from", "reason": "must not lie after to"},
+            {"field": "to", "reason": "must not lie before from"},
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +105,7 @@ def choose(first: date | None, last: date | None, today: date, most_days: int = 
     end = last or max(today, first or today)
     begin = first or end - (USUAL_DAYS - 1) * _DAY
     if begin > end:
-        raise invalid("to", "must not lie before from")
+        raise _reversed()
     if (end - begin).days >= most_days:
         raise invalid("from", f"must lie less than {most_days} days before to")
     return DayRange(begin, end)

@@ -111,6 +111,8 @@ def _is_branch(part: str | int, error: Mapping[str, Any]) -> bool:
 def reason(error: Mapping[str, Any]) -> str:
     """One reason in words, from one of pydantic's error dictionaries."""
     kind, context = error["type"], error.get("ctx") or {}
+    if kind == "extra_forbidden" and error["loc"][0] == "query":
+        return "is not a known parameter"
     if kind.startswith("string_") and kind != "string_type" and _last_name(error["loc"]) in CODES:
         return _CODE
     if kind in _REASONS:

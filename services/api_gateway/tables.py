@@ -208,6 +208,11 @@ import_job = Table(
     Column("sample", JSONB),
     Column("positions", JSONB, nullable=False, server_default="[]"),
     Column("reason", Text),
+    Column(
+        "held_at",
+        TIME,
+        comment="when its importer last showed itself while it held the lock of its name; null for one that holds none",
+    ),
     Index("import_job_newest", "tenant_id", "created_at", "import_id"),
     Index("import_job_open", "created_at", postgresql_where=text("state in ('queued', 'running')")),
     Index("import_job_expiry", "expires_at", postgresql_where=text("expires_at is not null")),

@@ -10,10 +10,9 @@ from uuid import UUID
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.rfm_worker.repository.aliases import move_some, tenants_with_moves
+from shared.background import BackgroundLoop, Backoff
 from shared.db.engine import driver_connection, transaction
 from shared.events.erasure import customer_hash
-from shared.messaging.errors import IsTransient, classify
-from shared.observability.health import Progress
 from shared.observability.logging import get_logger
 
 LOOK_EVERY_S = 0.5
@@ -37,40 +36,19 @@ class AliasMover:
         """
         self._engine, self._orders = engine, orders_at_once
         self._hashes = lru_cache(REMEMBERED_HASHES)(lambda key: customer_hash(erasure_secret, *key))
-        self._failures = 0
-        self._task: asyncio.Task[None] | None = None
-        self.progress = Progress()
+        backoff = Backoff(
+            log, waits="alias mover waits", failed="alias mover failed", first_s=LOOK_EVERY_S, longest_s=LONGEST_PAUSE_S
+        )
+        self._loop = BackgroundLoop("alias-mover", self.look, backoff, pause_s=LOOK_EVERY_S)
+        self.progress = self._loop.progress
 
     def start(self) -> None:
         """Begins to look for work, also for what was noted before this process started."""
-        self._task = asyncio.create_task(self._run(), name="alias-mover")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Ends at once: an unfinished run is noted still."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self.progress.rest()
-
-    async def _run(self) -> None:
-        while True:
-            self.progress.beat()
-            pause_s = LOOK_EVERY_S
-            try:
-                await self.look()
-                self._failures = 0
-            except Exception as error:
-                pause_s = self._failed(error)
-            await asyncio.sleep(pause_s)
-
-    def _failed(self, error: Exception) -> float:
-        self._failures += 1
-        outcome = classify(error)
-        if isinstance(outcome, IsTransient):
-            log.warning("alias mover waits", cause=outcome.cause)
-        else:
-            log.error("alias mover failed", error=type(error).__name__, exc_info=error)
-        return float(min(LONGEST_PAUSE_S, LOOK_EVERY_S * 2.0 ** min(self._failures, 10)))
+        await self._loop.stop()
 
     async def look(self) -> None:
         """Moves what there is to move, of all tenants, a part of each in turn.

@@ -17,9 +17,8 @@ from services.rfm_worker.repository.periods import Stale, all_tenants, refresh_p
 from services.rfm_worker.repository.queue import Taken, done, take, waiting_tenants
 from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.repository.search import refresh_customers
+from shared.background import BackgroundLoop, Backoff
 from shared.db.engine import driver_connection, transaction
-from shared.messaging.errors import IsTransient, classify
-from shared.observability.health import Progress
 from shared.observability.logging import get_logger
 
 CHUNK = 200
@@ -47,43 +46,22 @@ class Refresher:
         interval_s: seconds between two looks. A period that changed between them is left for later: it is still
             being written to, and whoever reads it takes it from the ledger.
         """
-        self._engine, self._interval_s, self._busy = engine, interval_s, busy
+        self._engine, self._busy = engine, busy
         self._seen: dict[UUID, set[Stale]] = {}
         self._looked_at_all: float | None = None
-        self._failures = 0
-        self._task: asyncio.Task[None] | None = None
-        self.progress = Progress()
+        backoff = Backoff(
+            log, waits="refresher waits", failed="refresher failed", first_s=interval_s, longest_s=LONGEST_PAUSE_S
+        )
+        self._loop = BackgroundLoop("refresher", self.look, backoff, pause_s=interval_s)
+        self.progress = self._loop.progress
 
     def start(self) -> None:
         """Begins to look for work, also for what an earlier process left."""
-        self._task = asyncio.create_task(self._run(), name="refresher")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Ends at once: what is unfinished is still queued or stale."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self.progress.rest()
-
-    async def _run(self) -> None:
-        while True:
-            self.progress.beat()
-            pause_s = self._interval_s
-            try:
-                await self.look()
-                self._failures = 0
-            except Exception as error:
-                pause_s = self._failed(error)
-            await asyncio.sleep(pause_s)
-
-    def _failed(self, error: Exception) -> float:
-        self._failures += 1
-        outcome = classify(error)
-        if isinstance(outcome, IsTransient):
-            log.warning("refresher waits", cause=outcome.cause)
-        else:
-            log.error("refresher failed", error=type(error).__name__, exc_info=error)
-        return float(min(LONGEST_PAUSE_S, self._interval_s * 2.0**self._failures))
+        await self._loop.stop()
 
     async def look(self) -> None:
         """Refreshes what is queued, and what is stale and at rest."""

@@ -5,19 +5,18 @@ one keeps no small one waiting. What a killed run left undone is still requested
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from services.rfm_worker.repository.scoring import tenants_due
 from services.rfm_worker.scoring_run import ScoringRun
+from shared.background import BackgroundLoop, Backoff
 from shared.db.engine import driver_connection, transaction
-from shared.messaging.errors import IsTransient, classify
-from shared.observability.health import Progress
 from shared.observability.logging import get_logger
 
 LOOK_EVERY_S = 0.5
@@ -48,42 +47,29 @@ class Scorer:
         """
         self._engine, self._now, self._interval_s = engine, now, interval_s
         self._run_tenant = ScoringRun(engine, now)
-        self._wake = asyncio.Event()
         self._next: dict[UUID, float] = {}
         self._running: dict[UUID, asyncio.Task[None]] = {}
-        self._failures: dict[UUID | None, int] = {}
-        self._task: asyncio.Task[None] | None = None
-        self.progress = Progress()
+        self._backoffs: dict[UUID, Backoff] = {}
+        self._loop = BackgroundLoop(
+            "scorer", self._begin_due, _backoff(), pause_s=LOOK_EVERY_S, least_pause_s=LEAST_PAUSE_S
+        )
+        self.progress = self._loop.progress
 
     def start(self) -> None:
         """Begins to look for work, also for what was requested before this process started."""
-        self._task = asyncio.create_task(self._run(), name="scorer")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Ends at once: an unfinished run is requested still."""
-        tasks = [*self._running.values(), *([self._task] if self._task else [])]
+        await self._loop.stop()
+        tasks = list(self._running.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self.progress.rest()
 
     def wake(self) -> None:
         """A batch changed some tenant."""
-        self._wake.set()
-
-    async def _run(self) -> None:
-        while True:
-            self.progress.beat()
-            self._wake.clear()
-            try:
-                pause_s = await self._begin_due()
-                self._failures.pop(None, None)
-            except Exception as error:
-                pause_s = self._failed(None, error)
-            await asyncio.sleep(LEAST_PAUSE_S)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause_s):
-                    await self._wake.wait()
+        self._loop.wake()
 
     async def look(self) -> None:
         """Scores the tenants that are due, once each, and waits until they are."""
@@ -117,23 +103,20 @@ class Scorer:
 
     def _ended(self, tenant_id: UUID) -> None:
         self._running.pop(tenant_id, None)
-        self._wake.set()
+        self._loop.wake()
 
     async def _serve(self, tenant_id: UUID) -> None:
         try:
             more = await self.score(tenant_id)
-            self._failures.pop(tenant_id, None)
+            self._backoffs.pop(tenant_id, None)
             if more:
                 self._next[tenant_id] = time.monotonic()
         except Exception as error:
-            self._next[tenant_id] = time.monotonic() + max(self._interval_s, self._failed(tenant_id, error))
+            backoff = self._backoffs.setdefault(tenant_id, _backoff(tenant_id=tenant_id))
+            self._next[tenant_id] = time.monotonic() + max(self._interval_s, backoff.failed(error))
 
-    def _failed(self, tenant_id: UUID | None, error: Exception) -> float:
-        """Seconds to wait after a failure: more of them after each in a row."""
-        self._failures[tenant_id] = failures = self._failures.get(tenant_id, 0) + 1
-        outcome = classify(error)
-        if isinstance(outcome, IsTransient):
-            log.warning("scorer waits", cause=outcome.cause, tenant_id=tenant_id)
-        else:
-            log.error("scorer failed", error=type(error).__name__, tenant_id=tenant_id, exc_info=error)
-        return float(min(LONGEST_PAUSE_S, LOOK_EVERY_S * 2.0**failures))
+
+def _backoff(**fields: Any) -> Backoff:
+    return Backoff(
+        log, waits="scorer waits", failed="scorer failed", first_s=LOOK_EVERY_S, longest_s=LONGEST_PAUSE_S, **fields
+    )

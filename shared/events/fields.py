@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import cache
 from typing import Annotated, Any
@@ -73,6 +73,26 @@ def _only_text(value: Any) -> Any:
     raise PydanticCustomError("datetime_type", "must be an RFC 3339 time, such as 2026-11-20T10:31:00+01:00")
 
 
+def _only_day(value: Any) -> Any:
+    """As `_only_text`, for a date without a time of day."""
+    if isinstance(value, date) or (isinstance(value, str) and value[4:5] == "-"):
+        return value
+    raise PydanticCustomError("date_type", "must be a date, such as 2026-11-20")
+
+
+def _no_truth_as_count(value: Any) -> Any:
+    """Pydantic takes true for 1 in whole numbers and floats; decimals refuse it by themselves."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("int_type", "must be a whole number")
+    return value
+
+
+def _no_truth_as_share(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "must be a number")
+    return value
+
+
 def _moment(value: datetime) -> datetime:
     if not EARLIEST <= value < LATEST:
         raise PydanticCustomError("moment_range", "must lie between 1900-01-01 and 2099-12-31")
@@ -127,6 +147,14 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=_P
 
 Quantity = Annotated[Decimal, Field(gt=0, le=LARGEST_QUANTITY, max_digits=13, decimal_places=3, allow_inf_nan=False)]
 Money = Annotated[Decimal, Field(ge=0, le=LARGEST_MONEY, max_digits=14, decimal_places=4, allow_inf_nan=False)]
+NO_TRUTH = BeforeValidator(_no_truth_as_count)
+"""Stands last where a whole number has bounds of its own."""
+Whole = Annotated[int, NO_TRUTH]
+"""A whole number, also one written as text, and never true or false."""
+Share = Annotated[float, BeforeValidator(_no_truth_as_share)]
+"""A number that is no amount of anything, and never true or false."""
+Day = Annotated[date, BeforeValidator(_only_day)]
+"""A date, and never a number of seconds since 1970."""
 Moment = Annotated[AwareDatetime, AfterValidator(_moment), BeforeValidator(_only_text)]
 """A time with an offset, kept in UTC."""
 Currency = Annotated[str, StringConstraints(min_length=3, max_length=3), AfterValidator(_currency)]

@@ -17,6 +17,7 @@ from shared.events.fields import (
     MOST_LINES,
     Code,
     Currency,
+    Day,
     Label,
     Moment,
     Money,
@@ -26,6 +27,7 @@ from shared.events.fields import (
     Quantity,
     Text,
     TimeZone,
+    Whole,
     Word,
     label_key,
 )
@@ -158,7 +160,7 @@ class CustomerFields(Payload):
     phone: Annotated[str, StringConstraints(pattern=r"^\+?[0-9 ().\-]{4,32}$")] | None = None
     language: Annotated[str, StringConstraints(pattern=r"^[a-z]{2,3}(-[A-Za-z0-9]{2,8})?$")] | None = None
     timezone: TimeZone | None = None
-    birth_date: date | None = None
+    birth_date: Day | None = None
     tags: list[Word] = Field(default_factory=list, max_length=50)
     attributes: Attributes = Field(default_factory=dict)
     consents: Consents = Field(default_factory=Consents)
@@ -180,7 +182,7 @@ class CustomerChangedV1(CustomerFields):
     """Full master data of a customer after a change; `version` grows by one per change."""
 
     customer_code: Code
-    version: int = Field(ge=1)
+    version: Whole = Field(ge=1)
     created_at: Moment
     updated_at: Moment
 
@@ -217,7 +219,7 @@ class ProductChangedV1(ProductFields):
     """Full master data of a product after a change; `version` grows by one per change."""
 
     product_key: Code
-    version: int = Field(ge=1)
+    version: Whole = Field(ge=1)
     created_at: Moment
     updated_at: Moment
 
@@ -235,7 +237,7 @@ class ProductAliasChangedV1(ProductAliasFields):
     """
 
     alias: Code
-    version: int = Field(ge=1)
+    version: Whole = Field(ge=1)
     created_at: Moment
     updated_at: Moment
 
@@ -247,7 +249,7 @@ class TenantChangedV1(Payload):
     name: Name
     status: Literal["active", "closed", "erased"]
     settings: TenantSettings
-    version: int = Field(ge=1)
+    version: Whole = Field(ge=1)
     updated_at: Moment
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 from pydantic_core import PydanticCustomError
 
-from shared.events.fields import EARLIEST, LATEST, Currency, Money, TimeZone
+from shared.events.fields import EARLIEST, LATEST, NO_TRUTH, Currency, Day, Money, Share, TimeZone, Whole
 
 
 class Section(BaseModel):
@@ -27,8 +27,8 @@ def _ascending(bounds: list[_Bound]) -> list[_Bound]:
 
 
 _FOUR = Field(min_length=4, max_length=4)
-FourDays = Annotated[list[Annotated[int, Field(ge=0, le=100_000)]], _FOUR, AfterValidator(_ascending)]
-FourCounts = Annotated[list[Annotated[int, Field(ge=0, le=10_000_000)]], _FOUR, AfterValidator(_ascending)]
+FourDays = Annotated[list[Annotated[int, Field(ge=0, le=100_000), NO_TRUTH]], _FOUR, AfterValidator(_ascending)]
+FourCounts = Annotated[list[Annotated[int, Field(ge=0, le=10_000_000), NO_TRUTH]], _FOUR, AfterValidator(_ascending)]
 FourAmounts = Annotated[list[Money], _FOUR, AfterValidator(_ascending)]
 
 
@@ -57,22 +57,22 @@ class RfmSettings(Section):
 class RecommendationSettings(Section):
     """Knobs of the recommendation scenarios."""
 
-    winback_days: int = Field(180, ge=7, le=3650, description="days without an order after which winback applies")
+    winback_days: Whole = Field(180, ge=7, le=3650, description="days without an order after which winback applies")
     price_cap: Money | None = Field(None, description="highest unit price an upsell may propose")
 
 
 class AuditSettings(Section):
     """Knobs of the data quality audit."""
 
-    threshold: int = Field(80, ge=0, le=100, description="score from which a tenant passes")
-    fresh_hours: int = Field(48, ge=1, le=8760, description="hours without a sale that are never called stale")
+    threshold: Whole = Field(80, ge=0, le=100, description="score from which a tenant passes")
+    fresh_hours: Whole = Field(48, ge=1, le=8760, description="hours without a sale that are never called stale")
 
 
 class FrequencyCap(Section):
     """At most `count` messages per person and channel within `days` days."""
 
-    count: int = Field(2, ge=0, le=100)
-    days: int = Field(7, ge=1, le=365)
+    count: Whole = Field(2, ge=0, le=100)
+    days: Whole = Field(7, ge=1, le=365)
 
 
 def _local(value: time) -> time:
@@ -98,8 +98,8 @@ class CampaignSettings(Section):
 
     cap: FrequencyCap = FrequencyCap()
     quiet_hours: QuietHours = QuietHours()
-    attribution_days: int = Field(14, ge=1, le=90)
-    holdout_share: float = Field(0.1, ge=0, le=0.5)
+    attribution_days: Whole = Field(14, ge=1, le=90)
+    holdout_share: Share = Field(0.1, ge=0, le=0.5)
 
 
 def _plausible(value: date) -> date:
@@ -109,7 +109,7 @@ def _plausible(value: date) -> date:
     return value
 
 
-ReferenceDate = Literal["now", "latest_sale"] | Annotated[date, AfterValidator(_plausible)]
+ReferenceDate = Literal["now", "latest_sale"] | Annotated[Day, AfterValidator(_plausible)]
 
 
 class TenantSettings(Section):
@@ -120,7 +120,7 @@ class TenantSettings(Section):
     reference_date: ReferenceDate = Field(
         "now", description="what recency is measured from: now, latest_sale, or a fixed date"
     )
-    active_days: int = Field(90, ge=1, le=3650, description="days since an order within which a customer is active")
+    active_days: Whole = Field(90, ge=1, le=3650, description="days since an order within which a customer is active")
     rfm: RfmSettings = RfmSettings()
     recommendations: RecommendationSettings = RecommendationSettings()
     audit: AuditSettings = AuditSettings()

@@ -200,6 +200,23 @@ def _accounts() -> Iterator[Bad]:
         "colour",
     )
     yield request(
+        "settings with true for numbers",
+        "PATCH /v1/tenants/current/settings",
+        {
+            "active_days": True,
+            "reference_date": 0,
+            "audit": {"threshold": True},
+            "campaigns": {"holdout_share": False, "cap": {"count": True}},
+            "recommendations": {"price_cap": True},
+        },
+        "active_days",
+        "reference_date",
+        "audit.threshold",
+        "campaigns.holdout_share",
+        "campaigns.cap.count",
+        "recommendations.price_cap",
+    )
+    yield request(
         "bounds that do not ascend",
         "PATCH /v1/tenants/current/settings",
         {
@@ -224,6 +241,9 @@ def _what_if() -> Iterator[Bad]:
         ("negative", "frequency", [-1, 2, 3, 4], "bounds.frequency.0"),
         ("negative amounts", "monetary", ["-0.01", "2", "3", "4"], "bounds.monetary.0"),
         ("words", "frequency", [1, "two", 3, 4], "bounds.frequency.1"),
+        ("true for one", "frequency", [True, 2, 3, 4], "bounds.frequency.0"),
+        ("true for a day", "recency_days", [True, 2, 3, 4], "bounds.recency_days.0"),
+        ("true for an amount", "monetary", [True, "2", "3", "4"], "bounds.monetary.0"),
         ("halves of an order", "frequency", [1, 2.5, 3, 4], "bounds.frequency.1"),
         ("NaN", "monetary", ["1", "NaN", "3", "Infinity"], "bounds.monetary.1", "bounds.monetary.3"),
         ("a naked NaN", "recency_days", [1, float("nan"), 3, 4], "bounds.recency_days.1"),

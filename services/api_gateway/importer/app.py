@@ -2,11 +2,12 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from uuid import UUID
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncEngine
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -22,7 +23,7 @@ from services.api_gateway.tenant_cache import TenantState
 from services.api_gateway.tenant_events import state_of
 from shared.db.engine import create_engine, transaction
 from shared.messaging.producer import EventProducer
-from shared.observability.health import Health, Progress
+from shared.observability.health import Health, Progress, Report
 
 SERVICE = "importer"
 PUBLISH_DEADLINE_S = 20.0
@@ -42,35 +43,8 @@ def build(settings: ImporterSettings) -> Starlette:
     producer = EventProducer(
         settings.kafka_bootstrap, prefix=settings.topic_prefix, client_id=SERVICE, deadline_s=PUBLISH_DEADLINE_S
     )
-
-    async def load_tenant(tenant_id: UUID) -> TenantState | None:
-        async with transaction(engine, tenant_id=tenant_id) as connection:
-            row = await tenants.find(connection, tenant_id)
-        return None if row is None else state_of(row)
-
-    async def database_answers() -> str | None:
-        async with transaction(engine) as connection:
-            await connection.execute(text("select 1"))
-        return None
-
-    progress = Progress()
-    place = Workplace(engine, FileStore.of(settings), Outlet(engine, producer), settings.work_folder, progress.beat)
-    worker = ImportWorker(place, settings, load_tenant, progress)
-    health = Health()
-    health.add_live("importer", progress.stuck(STUCK_AFTER_S, "importer"))
-    health.add_ready("database", database_answers)
-    health.add_ready("event log", producer.check)
-
-    async def live(_request: Request) -> Response:
-        report = await health.live()
-        return JSONResponse(report.to_dict(), report.status_code)
-
-    async def ready(_request: Request) -> Response:
-        report = await health.ready()
-        return JSONResponse(report.to_dict(), report.status_code)
-
-    async def metrics(_request: Request) -> Response:
-        return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
+    worker = _worker(settings, engine, producer)
+    health = _health(engine, producer, worker)
 
     @contextlib.asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
@@ -87,9 +61,45 @@ def build(settings: ImporterSettings) -> Starlette:
 
     return Starlette(
         routes=[
-            Route("/health/live", live),
-            Route("/health/ready", ready),
-            Route("/metrics", metrics),
+            Route("/health/live", _answering(health.live)),
+            Route("/health/ready", _answering(health.ready)),
+            Route("/metrics", _metrics),
         ],
         lifespan=lifespan,
     )
+
+
+def _worker(settings: ImporterSettings, engine: AsyncEngine, producer: EventProducer) -> ImportWorker:
+    async def load_tenant(tenant_id: UUID) -> TenantState | None:
+        async with transaction(engine, tenant_id=tenant_id) as connection:
+            row = await tenants.find(connection, tenant_id)
+        return None if row is None else state_of(row)
+
+    progress = Progress()
+    place = Workplace(engine, FileStore.of(settings), Outlet(engine, producer), settings.work_folder, progress.beat)
+    return ImportWorker(place, settings, load_tenant, progress)
+
+
+def _health(engine: AsyncEngine, producer: EventProducer, worker: ImportWorker) -> Health:
+    async def database_answers() -> str | None:
+        async with transaction(engine) as connection:
+            await connection.execute(text("select 1"))
+        return None
+
+    health = Health()
+    health.add_live("importer", worker.progress.stuck(STUCK_AFTER_S, "importer"))
+    health.add_ready("database", database_answers)
+    health.add_ready("event log", producer.check)
+    return health
+
+
+def _answering(question: Callable[[], Awaitable[Report]]) -> Callable[[Request], Awaitable[Response]]:
+    async def answer(_request: Request) -> Response:
+        report = await question()
+        return JSONResponse(report.to_dict(), report.status_code)
+
+    return answer
+
+
+async def _metrics(_request: Request) -> Response:
+    return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)

@@ -37,6 +37,7 @@ from services.api_gateway.importer.understanding import (
 )
 from services.api_gateway.importer.values import Notation
 from services.api_gateway.repository import imports as repository
+from services.api_gateway.repository.product_aliases import aliases_among
 from services.api_gateway.tenant_cache import TenantState
 from shared.db.engine import transaction
 from shared.messaging import faults
@@ -79,6 +80,7 @@ class Job:
         self._errors: list[dict[str, Any]] = list(row.errors)
         self._positions: list[dict[str, Any]] = list(row.positions)
         self._done: int = row.parts_done
+        self._aliases: Mapping[str, str] = {}
 
     async def run(self) -> None:
         """Works until the import is complete.
@@ -95,6 +97,9 @@ class Job:
         except FileNotFoundError:
             raise ImportRefusedError("The stored file is gone.") from None
         source, understanding = await self._understand(path)
+        if row.kind == "products":
+            async with transaction(self._place.engine, tenant_id=row.tenant_id) as connection:
+                self._aliases = await aliases_among(connection, row.tenant_id)
         spill = Spill(self._folder / "parts", KINDS[row.kind].key, parts_for(row.size_bytes, row.format))
         context = await self._take_apart(source, understanding, spill)
         await self._all_parts(spill, understanding, context)
@@ -213,6 +218,7 @@ class Job:
             notation=notation,
             default_currency=self._options.get("currency"),
             channel=self._options.get("channel") or "store",
+            aliases=self._aliases,
         )
 
     def _note(self, understanding: Understanding, rejects: Sequence[Reject]) -> None:

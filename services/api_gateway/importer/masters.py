@@ -9,6 +9,7 @@ import orjson
 import polars as pl
 from pydantic import ValidationError
 
+from services.api_gateway.alias_rules import why_no_product
 from services.api_gateway.import_fields import ATTRIBUTE
 from services.api_gateway.importer.records import Context, Made
 from services.api_gateway.importer.sources import DOCUMENT, ROW, Reject
@@ -60,7 +61,7 @@ def from_rows(frame: pl.DataFrame, shape: MasterShape, context: Context) -> Made
     for name in shape.moments:
         if name in frame.columns:
             read = moments(read, name, notation)
-    collected = _Collected(shape)
+    collected = _Collected(shape, context.aliases)
     for cells in read.sort(shape.key, ROW).iter_rows(named=True):
         row = cells.pop(ROW)
         if DOCUMENT in cells:
@@ -84,8 +85,8 @@ class _Unclear(Exception):  # noqa: N818 - never leaves this module
 class _Collected:
     """Records by their key, each said once or always alike: no row is worth more for standing further down."""
 
-    def __init__(self, shape: MasterShape) -> None:
-        self._shape = shape
+    def __init__(self, shape: MasterShape, aliases: Mapping[str, str]) -> None:
+        self._shape, self._aliases = shape, aliases
         self._said: dict[str, list[tuple[int, Mapping[str, Any] | None]]] = {}
         self._rejects: list[Reject] = []
 
@@ -95,6 +96,9 @@ class _Collected:
         except ValidationError as error:
             reasons = field_reasons(error.errors(include_url=False))
             self.refuse(row, key, [Reject(row, reason["field"], reason["reason"]) for reason in reasons])
+            return
+        if key in self._aliases:
+            self.refuse(row, key, [Reject(row, self._shape.key, why_no_product(self._aliases[key]))])
             return
         said = record.model_dump(mode="json", exclude_unset=True)
         if "consents" in said:

@@ -6,18 +6,20 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.api_gateway.consistency_token import positions_of
 from services.api_gateway.importer import masters
 from services.api_gateway.importer.parts import StoppedError
 from services.api_gateway.importer.records import Made
-from services.api_gateway.master_writes import announcements
+from services.api_gateway.master_writes import PRODUCTS_KIND, announcements
 from services.api_gateway.repository import master_data
+from services.api_gateway.repository.product_aliases import aliases_among, share_aliases
 from shared.db.engine import transaction
-from shared.messaging.errors import BrokerUnavailable
+from shared.messaging.errors import BrokerUnavailable, Transient
 from shared.messaging.outbox import insert_outbox
 from shared.messaging.producer import EventProducer
 from shared.messaging.record import Message, RecordMetadata
@@ -81,6 +83,8 @@ class Outlet:
     ) -> None:
         kind = masters.SHAPES[job.kind].kind
         async with transaction(self._engine, tenant_id=job.tenant_id) as connection:
+            if kind is PRODUCTS_KIND:
+                await _refuse_new_aliases(connection, job.tenant_id, rows)
             changed = await master_data.merge(
                 connection, kind.master, job.tenant_id, [name for name in fields if name != kind.master.key],
                 [dict(row) for row in rows],
@@ -92,6 +96,16 @@ class Outlet:
         told.unchanged += len(rows) - len(changed)
         if ids:
             told.positions = [{"x": max(ids)}]
+
+
+class AliasesChangedError(Transient):
+    """A key of the file became an alias after the part was made: made again, it refuses that row with its reason."""
+
+
+async def _refuse_new_aliases(connection: AsyncConnection, tenant_id: UUID, rows: Sequence[Mapping[str, Any]]) -> None:
+    await share_aliases(connection, tenant_id)
+    if await aliases_among(connection, tenant_id, [row["product_key"] for row in rows]):
+        raise AliasesChangedError
 
 
 def made_type(kind: str) -> str:

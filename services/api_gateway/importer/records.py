@@ -33,6 +33,8 @@ class Context:
     default_currency: str | None = None
     channel: str = "store"
     """Of sales that name none, and `default_currency` likewise."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Keys that no product may have, each with the product that it is an alias of."""
 
     def event(self, type_: str, subject: str, routed_by: str, payload: bytes) -> Message:
         """An event whose id follows from what it says: the same file makes the same events, whenever it is taken.

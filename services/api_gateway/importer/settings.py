@@ -18,7 +18,11 @@ class ImporterSettings(ImportStorageSettings):
     )
     import_poll_s: float = Field(1.0, gt=0, le=60, description="seconds between two looks for work")
     import_lease_s: int = Field(
-        30, ge=3, le=600, description="seconds without a sign of life after which another importer goes on"
+        30,
+        ge=3,
+        le=600,
+        description="seconds without a sign of life after which another importer goes on; it does so at once where the "
+        "connection to the database has ended",
     )
     import_attempts: int = Field(
         5, ge=1, le=100, description="attempts without progress after which an import has failed"

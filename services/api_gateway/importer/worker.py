@@ -13,11 +13,13 @@ from sqlalchemy import Row
 
 from services.api_gateway.importer.job import Job, Workplace
 from services.api_gateway.importer.parts import StoppedError
+from services.api_gateway.importer.presence import Presence
 from services.api_gateway.importer.settings import ImporterSettings
 from services.api_gateway.importer.sources import ImportRefusedError
 from services.api_gateway.importer.spill import remove_abandoned
 from services.api_gateway.repository import imports as repository
 from services.api_gateway.tenant_cache import TenantState
+from shared.background import BackgroundLoop, Backoff
 from shared.db.engine import transaction
 from shared.messaging.errors import IsTransient, classify
 from shared.observability import metrics
@@ -25,6 +27,7 @@ from shared.observability.health import Progress
 from shared.observability.logging import get_logger
 
 RETRY_S = 5.0
+HOLD_AGAIN_S = 1.0
 STUCK_AFTER_S = 120.0
 log = get_logger(__name__)
 
@@ -48,33 +51,30 @@ class ImportWorker:
     ) -> None:
         self._place, self._settings, self._load_tenant = place, settings, load_tenant
         self._me = uuid.uuid4()
-        self._task: asyncio.Task[None] | None = None
+        self._presence = Presence(place.engine, self._me)
+        pause_s = settings.import_poll_s
+        backoff = Backoff(
+            log, waits="importer waits", failed="importer failed", first_s=pause_s, longest_s=max(RETRY_S, pause_s)
+        )
+        self._loop = BackgroundLoop("importer", self._step, backoff, pause_s=pause_s, progress=progress)
         self.progress = progress
 
     def start(self) -> None:
         """Begins; needs neither database nor broker to be up."""
-        self._task = asyncio.create_task(self._run(), name="importer")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Gives the import under way back, at its last finished part."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        self.progress.rest()
+        await self._loop.stop()
+        await self._presence.end()
 
-    async def _run(self) -> None:
-        while True:
-            self.progress.beat()
-            try:
-                row = await self._claim()
-                if row is not None:
-                    await self._work(row)
-                    continue
-            except Exception as error:
-                if not _passes(error):
-                    log.exception("importer failed")
-            await asyncio.sleep(self._settings.import_poll_s)
+    async def _step(self) -> float | None:
+        """Works on the next import, after which another may wait."""
+        row = await self._claim()
+        if row is None:
+            return None
+        await self._work(row)
+        return 0.0
 
     async def _claim(self) -> Row[Any] | None:
         async with transaction(self._place.engine) as connection:
@@ -121,16 +121,23 @@ class ImportWorker:
             await self._end(row, "completed", None)
 
     async def _hold(self, row: Row[Any], stop: threading.Event) -> None:
-        """Renews the lease until it is lost. A database that is away does not end the lease; only others can."""
+        """Shows that it lives and renews the lease, until that is lost.
+
+        A database that is away does not end the lease; only others can. Whoever lost his connection may have lost the
+        import with it, and looks at once.
+        """
         while not stop.is_set():
-            await asyncio.sleep(self._settings.import_lease_s / 3)
             self.progress.beat()
             try:
+                await self._presence.show()
                 async with transaction(self._place.engine, tenant_id=row.tenant_id) as connection:
                     if not await repository.hold(connection, row, self._settings.import_lease_s):
                         stop.set()
             except Exception as error:
                 log.warning("lease not renewed", import_id=row.import_id, error=type(error).__name__)
+                await asyncio.sleep(HOLD_AGAIN_S)
+                continue
+            await self._presence.lost(within_s=self._settings.import_lease_s / 3)
 
     async def _give_back(self, row: Row[Any], again_in_s: float, *, counts: bool) -> None:
         async with transaction(self._place.engine, tenant_id=row.tenant_id) as connection:

@@ -71,15 +71,20 @@ async def change_state(connection: AsyncConnection, row: Row[Any], state: str, r
 
 
 async def claim(connection: AsyncConnection, claimant: UUID, lease_s: int) -> Row[Any] | None:
-    """The next import to work on, now this importer's; None when none waits."""
+    """The next import to work on, now this importer's; None when none waits. `hold` it before working on it."""
     return (await connection.execute(_CLAIM, {"claimant": claimant, "lease": lease_s})).one_or_none()
 
 
 async def hold(connection: AsyncConnection, job: Row[Any], lease_s: int) -> bool:
-    """Renews the lease; False when the import is no longer this importer's to work on, or its tenant is closed."""
+    """Renews the lease of an importer that holds the lock of its name.
+
+    False when the import is no longer this importer's to work on, or its tenant is closed.
+    """
     active = select(tenant.c.tenant_id).where(tenant.c.tenant_id == job.tenant_id, tenant.c.status == "active")
     held = await connection.execute(
-        update(table).where(*_mine(job), active.exists()).values(lease_until=_in_seconds(lease_s))
+        update(table)
+        .where(*_mine(job), active.exists())
+        .values(lease_until=_in_seconds(lease_s), held_at=func.clock_timestamp())
     )
     return held.rowcount == 1
 

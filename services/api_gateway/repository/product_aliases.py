@@ -33,8 +33,15 @@ _PAGE = text(
 )
 # One writer of a tenant's aliases at a time: two that pass their checks at once could make a chain.
 _ALONE = text("select pg_advisory_xact_lock(hashtextextended(:key, 0))")
+_BESIDE_OTHERS = text("select pg_advisory_xact_lock_shared(hashtextextended(:key, 0))")
 _KNOWN = text("select product_key from gateway.product where tenant_id = :tenant and product_key = any(:keys)")
 _ALIASES = text("select alias from gateway.product_alias where tenant_id = :tenant and alias = any(:keys)")
+_STANDS_FOR = text(
+    """
+    select alias, product_key from gateway.product_alias
+    where tenant_id = :tenant and (cast(:keys as text[]) is null or alias = any(:keys))
+    """
+)
 _TARGETS = text(
     "select distinct product_key from gateway.product_alias where tenant_id = :tenant and product_key = any(:keys)"
 )
@@ -75,11 +82,13 @@ class Standing:
         products: those of their targets that are in the catalogue.
         aliases: those of their targets that are aliases.
         targets: those of them that other aliases stand for.
+        catalogued: those of them that are products of the catalogue themselves.
     """
 
     products: frozenset[str]
     aliases: frozenset[str]
     targets: frozenset[str]
+    catalogued: frozenset[str]
 
 
 async def get_alias(connection: AsyncConnection, tenant_id: UUID, alias: str) -> Row[Any] | None:
@@ -97,7 +106,25 @@ async def list_aliases(
 
 async def lock_aliases(connection: AsyncConnection, tenant_id: UUID) -> None:
     """Keeps other writers of this tenant's aliases away until the transaction ends."""
-    await connection.execute(_ALONE, {"key": f"product_alias:{tenant_id}"})
+    await connection.execute(_ALONE, _lock_of(tenant_id))
+
+
+async def share_aliases(connection: AsyncConnection, tenant_id: UUID) -> None:
+    """Lets no alias of this tenant appear until the transaction ends; others may share this."""
+    await connection.execute(_BESIDE_OTHERS, _lock_of(tenant_id))
+
+
+def _lock_of(tenant_id: UUID) -> dict[str, str]:
+    return {"key": f"product_alias:{tenant_id}"}
+
+
+async def aliases_among(
+    connection: AsyncConnection, tenant_id: UUID, keys: Iterable[str] | None = None
+) -> dict[str, str]:
+    """Those of some keys, or of all, that are aliases, each with the product that it stands for."""
+    wanted = None if keys is None else list(keys)
+    rows = await connection.execute(_STANDS_FOR, {"tenant": tenant_id, "keys": wanted})
+    return {row.alias: row.product_key for row in rows}
 
 
 async def standing_of(
@@ -110,7 +137,12 @@ async def standing_of(
         rows = await connection.execute(statement, {"tenant": tenant_id, "keys": keys})
         return frozenset(rows.scalars())
 
-    return Standing(await among(_KNOWN, wanted), await among(_ALIASES, wanted), await among(_TARGETS, named))
+    return Standing(
+        products=await among(_KNOWN, wanted),
+        aliases=await among(_ALIASES, wanted),
+        targets=await among(_TARGETS, named),
+        catalogued=await among(_KNOWN, named),
+    )
 
 
 async def catalogue(connection: AsyncConnection, tenant_id: UUID) -> list[tuple[str, str | None]]:

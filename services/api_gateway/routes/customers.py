@@ -17,6 +17,7 @@ from services.api_gateway.errors import not_found, problem_responses
 from services.api_gateway.master_writes import CUSTOMERS_KIND, MasterWriter, as_json, etag, last_of_each
 from services.api_gateway.outgoing import to_bytes
 from services.api_gateway.pagination import Cursor, Limit, Page, decode_cursor, encode_cursor
+from services.api_gateway.periods import BetweenDep
 from services.api_gateway.raw_bodies import documented
 from services.api_gateway.repository import customer_order, customer_search
 from services.api_gateway.repository import customers as repository
@@ -47,8 +48,6 @@ from services.api_gateway.views.queries import (
     CustomerCode,
     IfMatch,
     Search,
-    Since,
-    Until,
     WordFilter,
     cursor_kind,
 )
@@ -153,14 +152,13 @@ async def customer_sales(
     caller: Reader,
     services: ServicesDep,
     customer_code: CustomerCode,
+    between: BetweenDep,
     channel: WordFilter = None,
-    since: Since = None,
-    until: Until = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Sale]:
     """The customer's part of the ledger, newest first."""
-    wanted = SaleFilter(customer_code, channel, since, until)
+    wanted = SaleFilter(customer_code, channel, between.since, between.until)
     async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
         if await repository.get_customer(connection, caller.tenant_id, customer_code) is None:
             raise not_found("customer")

@@ -17,10 +17,10 @@ from services.api_gateway.exports.response import (
     file_of,
     headers_of,
 )
+from services.api_gateway.periods import BetweenDep
 from services.api_gateway.repository import exports
 from services.api_gateway.repository.exports import Export
 from services.api_gateway.security.callers import Caller
-from services.api_gateway.views.queries import Since, Until
 from shared.events.payloads import Segment
 
 router = APIRouter(prefix="/v1/exports", tags=["exports"])
@@ -65,11 +65,10 @@ async def export_sales(
     caller: Reader,
     services: ServicesDep,
     format: Format,
-    since: Since = None,
-    until: Until = None,
+    between: BetweenDep,
 ) -> Response:
     """The ledger, oldest first: one row per line of a sale. Dates mean local days of the tenant, both included."""
-    return _answer(request, caller, services, exports.SALES, format, exports.within(since, until))
+    return _answer(request, caller, services, exports.SALES, format, exports.within(between.since, between.until))
 
 
 @router.get(**_route(exports.PRODUCTS))
@@ -84,11 +83,11 @@ async def export_segments_history(
     caller: Reader,
     services: ServicesDep,
     format: Format,
-    since: Since = None,
-    until: Until = None,
+    between: BetweenDep,
 ) -> Response:
     """Every move between segments, by customer. Dates mean local days of the tenant, both included."""
-    return _answer(request, caller, services, exports.SEGMENTS_HISTORY, format, exports.within(since, until))
+    within = exports.within(between.since, between.until)
+    return _answer(request, caller, services, exports.SEGMENTS_HISTORY, format, within)
 
 
 def _answer(

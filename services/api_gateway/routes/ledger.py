@@ -12,9 +12,10 @@ from services.api_gateway.consistency import FRESH
 from services.api_gateway.dependencies import Reader, ServicesDep
 from services.api_gateway.errors import not_found, problem_responses
 from services.api_gateway.pagination import Cursor, Limit, Page, decode_cursor, encode_cursor
+from services.api_gateway.periods import BetweenDep
 from services.api_gateway.repository import sales as repository
 from services.api_gateway.repository.sales import SaleFilter
-from services.api_gateway.views.queries import Since, Until, WordFilter, cursor_kind
+from services.api_gateway.views.queries import WordFilter, cursor_kind
 from services.api_gateway.views.sales import Sale, sale_of
 from shared.db.engine import transaction
 from shared.events.fields import Code
@@ -28,15 +29,14 @@ SaleId = Annotated[Code, Path(description="the tenant's own id of the sale", exa
 async def list_sales(
     caller: Reader,
     services: ServicesDep,
+    between: BetweenDep,
     customer_code: Annotated[Code | None, Query()] = None,
     channel: WordFilter = None,
-    since: Since = None,
-    until: Until = None,
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> Page[Sale]:
     """The ledger with returns and cancellations. Dates mean local days of the tenant, both included."""
-    wanted = SaleFilter(customer_code, channel, since, until)
+    wanted = SaleFilter(customer_code, channel, between.since, between.until)
     async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
         return await sales_page(connection, caller.tenant_id, wanted, limit=limit, cursor=cursor)
 

@@ -57,7 +57,8 @@ async def add_alias(
     services: ServicesDep,
     body: Annotated[AliasBody, Body(openapi_examples={"alias": {"value": examples.ALIAS}})],
 ) -> ProductAlias:
-    """Stores a new alias; 409 when it exists or would make a chain. What was sold under it follows soon."""
+    """Stores a new alias; 409 when it exists, is a product itself or would make a chain. What was sold under it follows
+    soon."""
     change = await _writer(request, caller, services).create(_row(body))
     response.headers["Location"] = f"{router.prefix}/{quote(body.alias, safe='')}"
     return _stored(response, change.rows[0], change.ids)

@@ -6,7 +6,8 @@ from urllib.parse import quote
 from fastapi import APIRouter, Body, Depends, Query, Request, Response
 
 from services.api_gateway import examples
-from services.api_gateway.batches import BatchParser, all_or_nothing
+from services.api_gateway.alias_rules import product_refusals
+from services.api_gateway.batches import BatchParser, Parsed, Rejected, all_or_nothing
 from services.api_gateway.consistency import FRESH, add_token
 from services.api_gateway.context import context_of
 from services.api_gateway.dependencies import Reader, Services, ServicesDep, require_scope
@@ -14,6 +15,7 @@ from services.api_gateway.errors import not_found, problem_responses
 from services.api_gateway.master_writes import PRODUCTS_KIND, MasterWriter, as_json, etag, last_of_each
 from services.api_gateway.pagination import Cursor, Limit, Page, decode_cursor, encode_cursor
 from services.api_gateway.raw_bodies import documented
+from services.api_gateway.reasons import FieldReason
 from services.api_gateway.repository import master_data, products
 from services.api_gateway.security.callers import Caller
 from services.api_gateway.views.products import (
@@ -50,7 +52,7 @@ async def add_product(
     services: ServicesDep,
     body: Annotated[ProductBody, Body(openapi_examples={"product": {"value": examples.PRODUCT}})],
 ) -> Product:
-    """Stores a new product; 409 when the key exists."""
+    """Stores a new product; 409 when the key exists, or is an alias."""
     change = await _writer(request, caller, services).create(as_json(body))
     response.headers["Location"] = f"{router.prefix}/{quote(body.product_key, safe='')}"
     return _stored(response, change.rows[0], change.ids)
@@ -72,15 +74,22 @@ async def bulk_products(
 ) -> ProductsResult:
     """Stores all good products in one transaction; a bad one rejects itself alone, with `atomic` it rejects all."""
     parsed = _PARSER.json(await request.body())
+    aliases = await _aliases(services, caller, parsed)
+    refused = [
+        Rejected(index, item.product_key, [aliases[item.product_key]])
+        for item, index in zip(parsed.items, parsed.indexes, strict=True)
+        if item.product_key in aliases
+    ]
+    rejected = sorted([*parsed.rejected, *refused], key=lambda one: one.index)
     if atomic:
-        all_or_nothing(parsed.rejected, "products")
+        all_or_nothing(rejected, "products")
+    good = [item for item in parsed.items if item.product_key not in aliases]
     ids: list[int] = []
-    if parsed.items:
-        rows = last_of_each(parsed.items, "product_key")
-        ids = (await _writer(request, caller, services).replace(rows)).ids
+    if good:
+        ids = (await _writer(request, caller, services).replace(last_of_each(good, "product_key"))).ids
     add_token(response, ids)
-    rejected = [RejectedProduct(index=r.index, product_key=r.id, errors=r.errors) for r in parsed.rejected]
-    return ProductsResult(accepted=len(parsed.items), rejected=rejected)
+    answers = [RejectedProduct(index=one.index, product_key=one.id, errors=one.errors) for one in rejected]
+    return ProductsResult(accepted=len(good), rejected=answers)
 
 
 @router.get(
@@ -146,7 +155,7 @@ async def get_product(response: Response, caller: Reader, services: ServicesDep,
     summary="Create or replace a product",
     responses={
         201: {"model": Product, "description": "Created"},
-        **problem_responses(400, 401, 403, 404, 412, 413, 415, 422, 429, 503),
+        **problem_responses(400, 401, 403, 404, 409, 412, 413, 415, 422, 429, 503),
     },
 )
 async def put_product(
@@ -158,7 +167,7 @@ async def put_product(
     body: Annotated[ProductFields, Body(openapi_examples={"product": {"value": examples.PRODUCT_FIELDS}})],
     if_match: IfMatch = None,
 ) -> Product:
-    """Stores exactly these fields; what is left out is cleared."""
+    """Stores exactly these fields; what is left out is cleared. 409 when the key is an alias."""
     row = {"product_key": product_key, **as_json(body)}
     change = await _writer(request, caller, services).replace([row], if_match=if_match)
     if change.rows[0].version == 1:
@@ -201,6 +210,14 @@ async def delete_product(
     response = Response(status_code=204)
     add_token(response, change.ids)
     return response
+
+
+async def _aliases(services: Services, caller: Caller, parsed: Parsed[ProductBody]) -> dict[str, FieldReason]:
+    """Keys of a bulk body that are aliases, each with why it cannot be a product."""
+    if not parsed.items:
+        return {}
+    async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
+        return await product_refusals(connection, caller.tenant_id, [item.product_key for item in parsed.items])
 
 
 def _writer(request: Request, caller: Caller, services: Services) -> MasterWriter:

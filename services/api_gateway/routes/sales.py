@@ -14,6 +14,7 @@ from services.api_gateway.context import context_of
 from services.api_gateway.dependencies import Services, ServicesDep, get_services, require_scope
 from services.api_gateway.direct_route import DirectRoute
 from services.api_gateway.errors import Problem, problem_responses
+from services.api_gateway.known_parameters import refuse_all
 from services.api_gateway.outgoing import fact
 from services.api_gateway.raw_bodies import documented, parse
 from services.api_gateway.reasons import FieldReason
@@ -54,6 +55,7 @@ _PARSER = BatchParser(SaleRecordedV1, field="sales", id_field="sale_id")
 async def record_sale(request: Request) -> Response:
     """Accepts one sale. Sending it again with the same `sale_id` and content changes nothing."""
     caller, services = await _may_write(request), get_services(request)
+    refuse_all(request)
     sale = await parse(request, SaleRecordedV1)
     foreign = _foreign_currency(sale, await _currency(services, caller.tenant_id))
     if foreign is not None:

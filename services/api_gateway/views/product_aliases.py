@@ -3,7 +3,8 @@
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from services.api_gateway.problem_docs import OffendingField
 from services.api_gateway.views.numbers import Amount, Quantity
@@ -11,17 +12,36 @@ from shared.events.fields import Code, Text, label_key
 from shared.events.payloads import Payload, ProductAliasFields
 
 
+class _OfLabel(str):
+    """An alias that a label names, and that was not given itself."""
+
+    __slots__ = ()
+
+
 def _key_of_label(seen: dict[str, Any]) -> str:
-    return label_key(seen.get("label") or "")
+    return _OfLabel(label_key(seen.get("label") or ""))
 
 
 class AliasBody(ProductAliasFields):
     """Body of POST /product-aliases, and one item of /product-aliases/bulk: an alias, or a label in its place."""
 
-    label: Text | None = Field(
-        None, description="of lines without a product_key; names the alias when `alias` is left out"
+    label: Text | None = Field(None, description="of lines without a product_key, in place of `alias`")
+    alias: Code = Field(
+        default_factory=_key_of_label,
+        validate_default=True,
+        description="a key as it is sent; left out, it is `label:` and the label in lower case",
     )
-    alias: Code = Field(default_factory=_key_of_label, validate_default=True, description="a key as it is sent")
+
+    @field_validator("alias", mode="before")
+    @classmethod
+    def _one_of_both(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, _OfLabel):
+            return str(value)
+        if isinstance(value, str) and info.data.get("label") is not None:
+            raise PydanticCustomError(
+                "one_of_both", "must not stand beside a label: send exactly one of alias and label"
+            )
+        return value
 
 
 class ProductAlias(BaseModel):

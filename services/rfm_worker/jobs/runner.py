@@ -4,7 +4,6 @@ One run per job and tenant at a time over all processes (advisory lock). What wa
 neither repeats nor skips anything; what a killed run left undone is still due.
 """
 
-import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,10 +16,10 @@ from services.rfm_worker.jobs.job import Context, Job, Outcome
 from services.rfm_worker.jobs.settings import RfmJobsSettings
 from services.rfm_worker.repository import jobs as repository
 from services.rfm_worker.repository.raw import Raw, Rows
+from shared.background import BackgroundLoop, Backoff
 from shared.db.engine import driver_connection, transaction
 from shared.messaging.errors import IsTransient, classify
 from shared.observability import metrics
-from shared.observability.health import Progress
 from shared.observability.logging import get_logger
 
 STUCK_AFTER_S = 900.0
@@ -44,47 +43,27 @@ class Runner:
         """
         self._engine, self._settings, self._jobs, self._now = engine, settings, jobs, now
         self._stopping = threading.Event()
-        self._failures = 0
-        self._task: asyncio.Task[None] | None = None
         self._context = Context(engine, settings, now, self._check)
-        self.progress = Progress()
+        backoff = Backoff(
+            log, waits="jobs wait", failed="looking for jobs failed", first_s=settings.jobs_look_s,
+            longest_s=LONGEST_PAUSE_S,
+        )  # fmt: skip
+        self._loop = BackgroundLoop("jobs", self.look, backoff, pause_s=settings.jobs_look_s)
+        self.progress = self._loop.progress
 
     def start(self) -> None:
         """Begins to look, also for what was missed while no process ran."""
-        self._task = asyncio.create_task(self._run(), name="jobs")
+        self._loop.start()
 
     async def stop(self) -> None:
         """Ends at once; a thread that computes notices at its next check."""
         self._stopping.set()
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self.progress.rest()
+        await self._loop.stop()
 
     def _check(self) -> None:
         if self._stopping.is_set():
             raise StoppingError
         self.progress.beat()
-
-    async def _run(self) -> None:
-        while True:
-            self.progress.beat()
-            try:
-                await self.look()
-                self._failures = 0
-                pause_s = self._settings.jobs_look_s
-            except Exception as error:
-                pause_s = self._failed(error)
-            await asyncio.sleep(pause_s)
-
-    def _failed(self, error: Exception) -> float:
-        self._failures += 1
-        outcome = classify(error)
-        if isinstance(outcome, IsTransient):
-            log.warning("jobs wait", cause=outcome.cause)
-        else:
-            log.error("looking for jobs failed", error=type(error).__name__, exc_info=error)
-        return float(min(LONGEST_PAUSE_S, self._settings.jobs_look_s * 2.0**self._failures))
 
     async def look(self) -> None:
         """Runs everything that is due now."""

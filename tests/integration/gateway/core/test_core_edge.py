@@ -285,6 +285,61 @@ async def test_every_read_of_what_a_worker_feeds_takes_the_consistency_token(gat
     assert {"/v1/products", "/v1/sales", "/v1/customers/{customer_code}", "/v1/rfm/cutoffs"} <= takes
 
 
+async def test_every_route_names_the_query_parameters_that_it_does_not_know(gateway: Any) -> None:
+    callers = {"operator": await gateway.operator(), "owner": await gateway.owner()}
+    document = (await gateway.http.get("/openapi.json")).json()
+    asked = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if not path.startswith("/v1/"):
+                continue
+            asked += 1
+            assert "422" in operation["responses"], (method, path)
+            caller = callers["operator" if path.startswith("/v1/tenants") and "current" not in path else "owner"]
+            answer = await gateway.http.request(
+                method,
+                re.sub(r"\{\w+\}", "x", path),
+                params=[("segmnt", "x"), ("segmnt", ""), ("Limit", "9")],
+                headers=caller,
+            )
+            assert slug(answer) == (422, "validation"), (method, path, answer.text)
+            wrong = {error["field"]: error["reason"] for error in answer.json()["errors"]}
+            assert (wrong["segmnt"], wrong["Limit"]) == ("is not a known parameter",) * 2, (method, path)
+    assert asked > 60
+
+
+async def test_an_unknown_query_parameter_is_told_beside_all_else_but_only_to_who_may_ask(gateway: Any) -> None:
+    owner = await gateway.owner()
+    answer = await gateway.http.get("/v1/customers?limit=0&segment=champions&segmnt=x&from=2026-01-01", headers=owner)
+    assert sorted(error["field"] for error in answer.json()["errors"]) == ["from", "limit", "segmnt"]
+    for method, path in (("GET", "/v1/customers"), ("POST", "/v1/sales"), ("GET", "/v1/auth/me")):
+        assert slug(await gateway.http.request(method, f"{path}?segmnt=x")) == (401, "unauthenticated")
+    assert (await gateway.http.get("/v1/customers?limit=5&segment=champions", headers=owner)).status_code == 200
+
+
+async def test_every_route_with_a_range_refuses_one_that_is_reversed_by_both_names(gateway: Any) -> None:
+    owner = await gateway.owner()
+    document = (await gateway.http.get("/openapi.json")).json()
+    ranged = {
+        path
+        for path, operations in document["paths"].items()
+        for operation in operations.values()
+        if {"from", "to"} & {parameter["name"] for parameter in operation.get("parameters", [])}
+    }
+    assert {"/v1/exports/sales.{format}", "/v1/sales", "/v1/analytics/segments"} <= ranged
+    assert len(ranged) == 8
+    for path in ranged:
+        called = path.replace("{format}", "csv").replace("{customer_code}", "C")
+        answer = await gateway.http.get(called, params={"from": "2026-02-02", "to": "2026-02-01"}, headers=owner)
+        assert slug(answer) == (422, "validation"), (path, answer.text)
+        assert [error["field"] for error in answer.json()["errors"]] == ["from", "to"], path
+
+
+async def test_pages_and_probes_take_any_query_parameter(gateway: Any) -> None:
+    for path in ("/docs", "/docs/start.js", "/openapi.json", "/asyncapi.json", "/health/live", "/metrics"):
+        assert (await gateway.http.get(path, params={"at": "7"})).status_code == 200, path
+
+
 async def test_a_change_of_password_ignores_the_idempotency_key(gateway: Any, admin_engine: AsyncEngine) -> None:
     headers = await gateway.owner() | {"Idempotency-Key": "once"}
     body = {"current_password": PASSWORD, "new_password": "another long phrase"}

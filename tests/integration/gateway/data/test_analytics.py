@@ -200,7 +200,7 @@ async def test_a_product_that_was_never_sold_has_no_popularity(tenant: Tenant) -
 @pytest.mark.parametrize(
     ("query", "field"),
     [
-        ("from=2026-02-02&to=2026-02-01", "to"),
+        ("from=2026-02-02&to=2026-02-01", "from to"),
         ("from=2013-01-01&to=2026-01-01", "from"),
         ("from=1899-12-31&to=1900-01-05", "from"),
         ("to=2100-01-01", "to"),
@@ -213,7 +213,7 @@ async def test_a_product_that_was_never_sold_has_no_popularity(tenant: Tenant) -
 )
 async def test_bad_periods_are_refused(tenant: Tenant, path: str, query: str, field: str) -> None:
     refused = await tenant.get(f"/analytics/{path}?{query}")
-    assert (refused.status_code, fields(refused)) == (422, {field})
+    assert (refused.status_code, fields(refused)) == (422, set(field.split()))
 
 
 @pytest.mark.parametrize(

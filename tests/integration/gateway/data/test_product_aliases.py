@@ -2,13 +2,18 @@
 
 import asyncio
 import json
+import threading
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from tests.integration.gateway.data.conftest import Tenant, Worker, fields, outbox_of, published
+from services.api_gateway.importer.outlet import AliasesChangedError, Outlet
+from services.api_gateway.importer.records import Made
+from shared.messaging.errors import IsTransient, classify
+from tests.integration.gateway.data.conftest import Gateway, Tenant, Worker, fields, outbox_of, published
 from tests.stack import Stack
 
 
@@ -58,6 +63,13 @@ async def test_a_label_makes_the_alias_that_its_sales_will_have(tenant: Tenant) 
     label = "Oak  SHELF 80"
     added = await tenant.post("/product-aliases", json={"label": label, "product_key": "P-1"})
     assert (added.status_code, added.json()["alias"]) == (201, "label:oak shelf 80")
+    both = {"alias": "label:oak shelf 80", "label": label, "product_key": "P-1"}
+    for more in ({}, {"alias": "T-9"}, {"label": ""}):
+        refused = await tenant.post("/product-aliases", json=both | more)
+        assert (refused.status_code, fields(refused)) == (422, {"alias"})
+    assert "exactly one" in refused.json()["errors"][0]["reason"]
+    bulk = (await tenant.post("/product-aliases/bulk", json={"aliases": [both, both | {"label": None}]})).json()
+    assert (bulk["accepted"], [bad["index"] for bad in bulk["rejected"]]) == (1, [0])
     assert fields(await tenant.post("/product-aliases", json={"product_key": "P-1"})) == {"alias"}
     assert fields(await tenant.post("/product-aliases", json={"label": " ", "product_key": "P-1"})) == {"alias"}
     bad = await tenant.post("/product-aliases", json={"label": "ana@example.org", "product_key": "P-1"})
@@ -76,7 +88,7 @@ async def test_changes_and_tombstones_are_published(tenant: Tenant, stack: Stack
 
 
 async def test_chains_and_cycles_and_products_that_do_not_exist_are_refused(tenant: Tenant, other: Tenant) -> None:
-    await catalogue(tenant, ("P-1", "Oak"), ("P-2", "Lamp"), ("P-3", "Desk"))
+    await catalogue(tenant, ("P-1", "Oak"), ("P-3", "Desk"))
     await catalogue(other, ("P-9", "Theirs"))
     put = tenant.put
     assert (await put("/product-aliases/P-2", json={"product_key": "P-1"})).status_code == 201
@@ -84,9 +96,9 @@ async def test_chains_and_cycles_and_products_that_do_not_exist_are_refused(tena
         ("T", "nothing", 422, "product_key"),
         ("T", "P-9", 422, "product_key"),
         ("P-3", "P-3", 422, "product_key"),
-        ("T", "P-2", 409, None),
-        ("P-1", "P-2", 409, None),
+        ("T", "P-2", 422, "product_key"),
         ("P-1", "P-3", 409, None),
+        ("P-3", "P-1", 409, None),
     ):
         answer = await put(f"/product-aliases/{alias}", json={"product_key": product})
         assert answer.status_code == status, (alias, product, answer.text)
@@ -95,16 +107,71 @@ async def test_chains_and_cycles_and_products_that_do_not_exist_are_refused(tena
     assert [(item["alias"], item["product_key"]) for item in listed] == [("P-2", "P-1")]
 
 
-async def test_two_writers_at_once_make_no_chain(tenant: Tenant) -> None:
-    await catalogue(tenant, *((f"P-{n}", "x") for n in range(3)))
-    pairs = [("P-0", "P-1"), ("P-1", "P-2"), ("P-2", "P-0")]
+async def test_a_key_is_a_product_or_an_alias_and_never_both(tenant: Tenant, other: Tenant) -> None:
+    await catalogue(tenant, ("P-1", "Oak"), ("P-2", "Lamp"))
+    await tenant.put("/product-aliases/T-9", json={"product_key": "P-1"})
+    product = {"product_key": "T-9", "name": "Till's own"}
+    for answer in (
+        await tenant.post("/products", json=product),
+        await tenant.put("/products/T-9", json={"name": "x"}),
+    ):
+        assert (answer.status_code, answer.json()["type"].rsplit("/", 1)[1]) == (409, "key-is-alias")
+        assert "alias of the product P-1" in answer.json()["detail"]
+    for answer in (
+        await tenant.put("/product-aliases/P-2", json={"product_key": "P-1"}),
+        await tenant.post("/product-aliases", json={"alias": "P-2", "product_key": "P-1"}),
+    ):
+        assert (answer.status_code, answer.json()["type"].rsplit("/", 1)[1]) == (409, "key-is-product")
+        assert "delete the product first" in answer.json()["detail"]
+    assert (await other.post("/products", json=product)).status_code == 201, "another tenant's aliases do not count"
+    assert (await tenant.delete("/products/P-2")).status_code == 204
+    assert (await tenant.put("/product-aliases/P-2", json={"product_key": "P-1"})).status_code == 201
+    assert (await tenant.delete("/product-aliases/T-9")).status_code == 204
+    assert (await tenant.post("/products", json=product)).status_code == 201
+
+
+async def test_a_bulk_of_products_leaves_out_those_whose_key_is_an_alias(tenant: Tenant) -> None:
+    await catalogue(tenant, ("P-1", "Oak"))
+    await tenant.put("/product-aliases/T-9", json={"product_key": "P-1"})
+    items = [{"product_key": "P-2"}, {"product_key": "T-9"}, {"product_key": ""}, {"product_key": "P-3"}]
+    answer = (await tenant.post("/products/bulk", json={"products": items})).json()
+    assert answer["accepted"] == 2
+    assert [(bad["index"], bad["errors"][0]["field"]) for bad in answer["rejected"]] == [
+        (1, "product_key"), (2, "product_key"),
+    ]  # fmt: skip
+    assert [item["product_key"] for item in (await tenant.get("/products")).json()["items"]] == ["P-1", "P-2", "P-3"]
+    atomic = await tenant.post("/products/bulk?atomic=true", json={"products": items})
+    assert fields(atomic) == {"products.1.product_key", "products.2.product_key"}
+
+
+async def test_a_file_stores_no_product_whose_key_became_an_alias_since_it_was_read(
+    gateway: Gateway, tenant: Tenant
+) -> None:
+    await catalogue(tenant, ("P-1", "Oak"))
+    await tenant.put("/product-aliases/T-9", json={"product_key": "P-1"})
+    job: Any = SimpleNamespace(kind="products", tenant_id=tenant.id, request_id=None, options={})
+    outlet = Outlet(gateway.engine, gateway.services.producer)
+    with pytest.raises(AliasesChangedError) as raised:
+        await outlet.tell(job, Made(rows=[{"product_key": "P-2"}, {"product_key": "T-9"}]), threading.Event())
+    assert isinstance(classify(raised.value), IsTransient), "the part is made again, and that is no failed attempt"
+    assert (await tenant.get("/products/P-2")).status_code == 404
+    await outlet.tell(job, Made(rows=[{"product_key": "P-2"}]), threading.Event())
+    assert (await tenant.get("/products/P-2")).status_code == 200
+
+
+async def test_writers_at_once_make_no_chain_and_no_product_that_is_an_alias(tenant: Tenant) -> None:
+    await catalogue(tenant, ("P", "x"))
     answers = await asyncio.gather(
-        *(tenant.put(f"/product-aliases/{alias}", json={"product_key": product}) for alias, product in pairs * 3)
+        *(tenant.put(f"/product-aliases/K-{n % 5}", json={"product_key": "P"}) for n in range(20)),
+        *(tenant.put(f"/products/K-{n % 5}", json={}) for n in range(20)),
+        *(tenant.put(f"/product-aliases/L-{n % 5}", json={"product_key": f"K-{n % 5}"}) for n in range(20)),
     )
-    assert {answer.status_code for answer in answers} <= {200, 201, 409}
-    listed = (await tenant.get("/product-aliases")).json()["items"]
-    assert {item["alias"] for item in listed}.isdisjoint({item["product_key"] for item in listed})
-    assert listed
+    assert {answer.status_code for answer in answers} <= {200, 201, 409, 422}
+    aliases = {item["alias"]: item["product_key"] for item in (await tenant.get("/product-aliases")).json()["items"]}
+    products = {item["product_key"] for item in (await tenant.get("/products")).json()["items"]}
+    assert set(aliases).isdisjoint(aliases.values())
+    assert set(aliases).isdisjoint(products)
+    assert {f"K-{n}" for n in range(5)} <= set(aliases) | products
 
 
 async def test_bulk_stores_the_good_and_names_the_bad(tenant: Tenant, shared_admin: AsyncEngine) -> None:

@@ -164,3 +164,16 @@ async def test_customers_and_products_set_what_the_file_has_and_leave_the_rest(s
     ended = await shop.take(products, "p.ndjson", kind="products")
     assert ended["counts"]["records"] == 2, ended
     assert (await client.get("/products/P1")).json()["name"] == "Shelf"
+
+
+async def test_a_product_whose_key_is_an_alias_is_refused_with_the_product_that_it_stands_for(shop: Shop) -> None:
+    client = shop.api.client
+    assert (await client.post("/products", json={"product_key": "P1"})).status_code == 201
+    assert (await client.post("/product-aliases", json={"alias": "T9", "product_key": "P1"})).status_code == 201
+    ended = await shop.take(b"product_key,name\nP1,Shelf\nT9,Till\nP2,Lamp\n", "p.csv", kind="products")
+    assert (ended["state"], ended["counts"]["records"], ended["counts"]["records_rejected"]) == ("completed", 2, 1)
+    (error,) = ended["errors"]
+    assert (error["row"], error["field"]) == (3, "product_key")
+    assert "alias of the product P1" in error["reason"]
+    assert (await client.get("/products/T9")).status_code == 404
+    assert (await client.get("/products/P2")).json()["name"] == "Lamp"

@@ -63,6 +63,57 @@ async def test_a_killed_importer_loses_nothing_and_another_goes_on(installation:
     await shop.api.close()
 
 
+async def test_what_a_killed_importer_leaves_goes_on_at_once_and_what_a_living_one_has_is_its_own(
+    installation: Installation,
+) -> None:
+    shop = await _shop(installation)
+    long = {"import_lease_s": "600"}
+    first = installation.importer(**long)
+    await first.ready()
+    count = 60_000
+    import_id = await shop.begin(many_sales(count))
+    claim = "select claimed_by from gateway.import_job where state = 'running' and held_at is not null"
+
+    async def at_work() -> bool:
+        return bool(await installation.query(claim))
+
+    await until(at_work, seconds=20, what="the importer shows that it lives")
+    (mine,) = await installation.query(claim)
+    second = installation.importer(**long)
+    await second.ready()
+    await asyncio.sleep(0.5)  # five looks of the second one
+    assert await installation.query(claim) == [mine], "the second one takes nothing from the first"
+    first.kill()
+    ended = await shop.state(import_id, *ENDED)
+    assert ended["state"] == "completed", ended
+    assert (ended["counts"]["rows"], ended["counts"]["records"]) == (LINES * count, count)
+    assert len({headers_of(record)["ce_id"] for record in await shop.records("sales")}) == count
+    await shop.api.close()
+
+
+async def test_an_importer_that_loses_its_connection_goes_on_with_what_it_has(installation: Installation) -> None:
+    shop = await _shop(installation)
+    importer = installation.importer(import_lease_s="600")
+    await importer.ready()
+    count = 20_000
+    import_id = await shop.begin(many_sales(count))
+    ends = """
+        select pg_terminate_backend(l.pid) as ended from pg_locks l
+        join gateway.import_job j on j.state = 'running' and j.held_at is not null
+            and (l.classid::bigint << 32 | l.objid::bigint) = hashtextextended('importer ' || j.claimed_by, 0)
+        where l.locktype = 'advisory' and l.granted
+    """
+
+    async def cut() -> bool:
+        return bool(await installation.query(ends))
+
+    await until(cut, seconds=20, what="its connection is ended")
+    ended = await shop.state(import_id, *ENDED)
+    assert (ended["state"], ended["counts"]["records"]) == ("completed", count), ended
+    assert len(await shop.records("sales")) == count, "no part was published twice"
+    await shop.api.close()
+
+
 async def test_an_import_pauses_goes_on_and_is_cancelled(installation: Installation) -> None:
     shop = await _shop(installation)
     import_id = await shop.begin(many_sales(2_000))
