@@ -82,11 +82,12 @@ def compare(
         keys: of each row, which no two rows of a side share.
         table: what rows are called, with their tenant: "day 0192f0c1-...".
     """
-    if _alike(stored.select(*keys, *columns), computed.select(*keys, *columns), keys, columns):
+    right = computed.select(*keys, *(pl.col(column).alias(f"{column}_computed") for column in columns))
+    if _alike(stored, right, keys, columns):
         return
     left = stored.select(*keys, *columns).with_columns(pl.lit(True).alias("is_stored"))
-    right = computed.select(*keys, *columns).with_columns(pl.lit(True).alias("is_computed"))
-    both = left.join(right, on=list(keys), how="full", coalesce=True, suffix="_computed")
+    right = right.with_columns(pl.lit(True).alias("is_computed"))
+    both = left.join(right, on=list(keys), how="full", coalesce=True)
 
     def named(row: Mapping[str, Any]) -> str:
         return f"{table}/{'/'.join(str(row[key]) for key in keys)}"
@@ -106,19 +107,13 @@ def _alike(stored: pl.DataFrame, computed: pl.DataFrame, keys: Sequence[str], co
     """Whether nothing differs, found without a join; where it is False, only a closer look tells."""
     if stored.height != computed.height:
         return False
-    if not _same(stored, computed, keys):
+    mine, other = stored.select(columns), computed.select(f"{column}_computed" for column in columns)
+    if not all(stored[key].equals(computed[key], null_equal=False) for key in keys):
         places = _places(stored, computed, keys)
-        if places is None:
+        if places is None or not places[0].sort().equals(places[1].sort()):
             return False
-        stored, computed = (_sorted(frame, place) for frame, place in zip((stored, computed), places, strict=True))
-        if not _same(stored, computed, keys):
-            return False
-    beside = computed.rename({column: f"{column}_computed" for column in columns}).drop(keys)
-    return not any(stored.hstack(beside).select(_differs(column).any() for column in columns).row(0))
-
-
-def _same(stored: pl.DataFrame, computed: pl.DataFrame, keys: Sequence[str]) -> bool:
-    return all(stored[key].equals(computed[key], null_equal=True) for key in keys)
+        mine, other = (_sorted(frame, place) for frame, place in zip((mine, other), places, strict=True))
+    return not any(mine.hstack(other).select(_differs(column).any() for column in columns).row(0))
 
 
 def _sorted(frame: pl.DataFrame, place: pl.Series) -> pl.DataFrame:

@@ -69,21 +69,25 @@ class _Work:
 
 async def _compare_all(report: Report, tenant: Verified, on: date, reading: Reading, *, whole: bool) -> None:
     ledger_read, tables_read, derived_read, aliases_read, profiles_read = reading
-    tenant_id, kept, derived = tenant.tenant_id, Report(), Report()
+    tenant_id, kept, derived, sums = tenant.tenant_id, Report(), Report(), Report()
     ledger = await ledger_read
     expected = await asyncio.to_thread(recompute, ledger, tenant.timezone)
-    tables = await tables_read
+    tables, stored = await tables_read, await derived_read
     work = _Work(tenant, ledger, tables, expected, whole)
-    right = await asyncio.to_thread(_compare_rows, kept, work, on)
-    stored = await derived_read
-    await asyncio.to_thread(compare_derived, derived, tenant_id, stored, tables, expected, profiles=right)
+    rows = asyncio.to_thread(_compare_rows, kept, work, on)
     if whole:
-        await asyncio.to_thread(compare_sums, derived, tenant_id, stored, tables, expected)
-    # The profiles come last; what is told is told in the order of what it is derived from.
+        right, _ = await asyncio.gather(
+            rows, asyncio.to_thread(compare_sums, sums, tenant_id, stored, tables, expected)
+        )
+    else:
+        right = await rows
+    await asyncio.to_thread(compare_derived, derived, tenant_id, stored, tables, expected, profiles=right)
+    # What is found is told in the order of what it is derived from, whichever was compared first.
     report.add(await aliases_read)
     report.join(kept)
     compare_profiles(report, tenant_id, await profiles_read, right)
     report.join(derived)
+    report.join(sums)
     report.count("profile", tables.customer.height)
 
 
