@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 import polars as pl
@@ -10,6 +11,8 @@ RELATIVE = 1e-9
 """How far a decayed sum may be from its recomputation in binary fractions."""
 MOST_LISTED = 20
 _SUMS = ("orders", "units", "amount", "weight")
+_DECIMALS = {"units": 3, "amount": 4, "gross": 4, "net": 4, "monetary": 4}
+"""Of numbers that are compared as whole steps of the last one."""
 
 
 @dataclass(slots=True)
@@ -76,7 +79,7 @@ def compare(
 ) -> None:
     """Notes every row that stands on one side only, and every column that differs.
 
-    Decimals and integers must be equal, `weight` to `RELATIVE`.
+    Values must be equal, `weight` to `RELATIVE`.
 
     Args:
         keys: of each row, which no two rows of a side share.
@@ -98,9 +101,15 @@ def compare(
     for column in columns:
 
         def differs(row: Mapping[str, Any], column: str = column) -> str:
-            return f"{named(row)}: {column} is {row[column]}, should be {row[f'{column}_computed']}"
+            stored, right = (_shown(column, row[name]) for name in (column, f"{column}_computed"))
+            return f"{named(row)}: {column} is {stored}, should be {right}"
 
         report.add_rows(_first(both, ~missing & ~extra & _differs(column), keys), differs)
+
+
+def _shown(column: str, value: object) -> object:
+    decimals = _DECIMALS.get(column)
+    return Decimal(value).scaleb(-decimals) if decimals is not None and isinstance(value, int) else value
 
 
 def _alike(stored: pl.DataFrame, computed: pl.DataFrame, keys: Sequence[str], columns: Sequence[str]) -> bool:

@@ -11,7 +11,7 @@ from uuid import UUID
 import polars as pl
 
 from services.rfm_worker.verification.compare import Report, compare, without_zeros
-from services.rfm_worker.verification.load import MONEY, UNITS, Tables
+from services.rfm_worker.verification.load import MONEY, UNITS, Tables, in_steps
 from services.rfm_worker.verification.profiles import SCALE, Profiles
 from services.rfm_worker.verification.recompute import SUMS, Expected, by_two
 from services.rfm_worker.verification.snapshot import Snapshot, Types
@@ -87,7 +87,7 @@ async def load_derived(seen: Snapshot, tenant_id: UUID, codes: Sequence[str] | N
 def _dated(frame: pl.DataFrame) -> pl.DataFrame:
     days = [name for name in ("start", "next_order_expected_at") if name in frame.columns]
     grains = [name for name in ("grain",) if name in frame.columns]
-    return frame.with_columns(pl.col(days).cast(pl.Date), pl.col(grains).cast(_GRAIN))
+    return in_steps(frame.with_columns(pl.col(days).cast(pl.Date), pl.col(grains).cast(_GRAIN)))
 
 
 def compare_derived(

@@ -10,6 +10,7 @@ import polars as pl
 from services.rfm_worker.verification.snapshot import Snapshot, Types
 
 MONEY, UNITS = pl.Decimal(38, 4), pl.Decimal(38, 3)
+"""As they come. In all frames they are whole steps of the last place: 12.34 is 123,400 as money, and 12,340 units."""
 TIME = pl.Datetime("us", "UTC")
 _BETWEEN = "\x1f"
 """Stands between the product keys of a sale: codes are printable, so it is in none of them."""
@@ -83,7 +84,7 @@ _MOMENTS, _DAYS = ("sold_at", "first_order_at", "last_order_at"), ("day", "last_
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What everything is computed from; money has 4 decimals, units 3, times are UTC."""
+    """What everything is computed from. Money and units are in whole steps, times are UTC."""
 
     sale: pl.DataFrame
     """With its place `i` among the sales: the first row has 0."""
@@ -138,11 +139,20 @@ async def _load(
 
 def _timed(frame: pl.DataFrame) -> pl.DataFrame:
     moments = [pl.from_epoch(name, "us").dt.replace_time_zone("UTC") for name in _MOMENTS if name in frame.columns]
-    return frame.with_columns(*moments, *(pl.col(name).cast(pl.Date) for name in _DAYS if name in frame.columns))
+    days = [pl.col(name).cast(pl.Date) for name in _DAYS if name in frame.columns]
+    return in_steps(frame.with_columns(*moments, *days))
+
+
+def in_steps(frame: pl.DataFrame) -> pl.DataFrame:
+    """Decimals as whole steps of their last place: of 64 bits, which is twice as quick, where any sum of them fits."""
+    decimals = [column.to_physical() for column in frame.get_columns() if column.dtype.is_decimal()]
+    return frame.with_columns(
+        column.cast(pl.Int64) if (column.abs().sum() or 0) < 2**63 else column for column in decimals
+    )
 
 
 def _lines(sale: pl.DataFrame, code: pl.Categorical) -> pl.DataFrame:
-    return (
+    line = (
         sale.select(
             "i", product_key=pl.col("line_key").str.split(_BETWEEN), quantity=pl.col("quantity").str.split(" "),
             unit_price=pl.col("unit_price").str.split(" "), amount=pl.col("line_amount").str.split(" "),
@@ -153,3 +163,4 @@ def _lines(sale: pl.DataFrame, code: pl.Categorical) -> pl.DataFrame:
             pl.col("unit_price", "amount").cast(MONEY),
         )
     )  # fmt: skip
+    return in_steps(line)

@@ -13,7 +13,7 @@ import polars as pl
 from services.rfm_worker.verification.aliases import alias_differences
 from services.rfm_worker.verification.compare import Report, compare, without_zeros
 from services.rfm_worker.verification.derived import Derived, compare_derived, compare_sums, load_derived
-from services.rfm_worker.verification.load import MONEY, Ledger, Tables, load_ledger, load_tables
+from services.rfm_worker.verification.load import Ledger, Tables, load_ledger, load_tables
 from services.rfm_worker.verification.profiles import Profiles, compare_profiles, compute_profiles, load_profiles
 from services.rfm_worker.verification.recompute import Expected, recompute
 from services.rfm_worker.verification.snapshot import Snapshot
@@ -130,7 +130,7 @@ def _compare_customers(report: Report, tenant: Verified, stored: pl.DataFrame, b
     columns = ("frequency", "monetary", "first_order_at", "last_order_at", "last_order_day")
     named = stored.filter(pl.col("master_version").is_not_null()).select("customer_code")
     computed = named.join(bought, on="customer_code", how="full", coalesce=True).with_columns(
-        pl.col("frequency").fill_null(0), pl.col("monetary").fill_null(pl.lit("0").cast(MONEY))
+        pl.col("frequency").fill_null(0), pl.col("monetary").fill_null(0)
     )
     name = f"customer {tenant.tenant_id}"
     compare(report, name, ["customer_code"], stored=stored, computed=computed, columns=columns)

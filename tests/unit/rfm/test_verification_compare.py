@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from services.rfm_worker.verification.compare import Report, compare
+from services.rfm_worker.verification.load import MONEY, in_steps
 
 CODE = pl.Categorical(pl.Categories.random())
-MONEY = pl.Decimal(38, 4)
 FIRST = date(1960, 5, 1)
 LATER = date(2026, 5, 1)
 Row = tuple[date | None, str, str, float]
@@ -19,7 +19,7 @@ Row = tuple[date | None, str, str, float]
 
 def frame(rows: Sequence[Row], code: Any = CODE) -> pl.DataFrame:
     schema = {"day": pl.Date, "product_key": code, "amount": pl.String, "weight": pl.Float64}
-    return pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col("amount").cast(MONEY))
+    return in_steps(pl.DataFrame(rows, schema=schema, orient="row").with_columns(pl.col("amount").cast(MONEY)))
 
 
 def told(stored: pl.DataFrame, computed: pl.DataFrame, columns: Sequence[str] = ("amount", "weight")) -> list[str]:
@@ -47,6 +47,12 @@ def test_a_value_a_row_too_many_and_a_missing_one_are_told_each(code: Any) -> No
         "t/2026-05-01/c: should not exist",
         "t/2026-05-01/b: amount is 1.0002, should be 1.0001",
     ]
+
+
+def test_decimals_are_whole_steps_in_as_many_bits_as_their_sum_needs() -> None:
+    small, large = frame(ROWS), frame([(LATER, "a", "922337203685477.5807", 1), (LATER, "b", "0.0001", 1)])
+    assert (small.schema["amount"], small["amount"].to_list()) == (pl.Int64, [10_001, 20_000, 30_000, 40_000])
+    assert (large.schema["amount"], large["amount"].sum()) == (pl.Int128, 2**63)
 
 
 def test_one_step_of_the_last_decimal_is_a_difference_however_large_the_number() -> None:
