@@ -38,7 +38,6 @@ async def compare_tenant(
             periods are left out.
     """
     tenant_id = tenant.tenant_id
-    tenant_id = tenant.tenant_id
     # In the order in which it is needed: the database answers the next while what has come is computed.
     reading = (
         asyncio.create_task(load_ledger(seen, tenant_id, codes)),
