@@ -1,6 +1,5 @@
 """`./iacrm verify`: the incremental answer compared with the batch answer."""
 
-import asyncio
 from dataclasses import asdict
 
 from cli.connect import NotRunningError, adopt_settings
@@ -16,11 +15,10 @@ def run(tenant: str | None, *, as_json: bool) -> int:
         console.error(str(problem))
         return 3
     from services.rfm_worker.settings import RfmWorkerSettings
-    from services.rfm_worker.verification import NoSuchTenantError
-    from services.rfm_worker.verification import run as compare
+    from services.rfm_worker.verification import NoSuchTenantError, run_alone
 
     try:
-        report = asyncio.run(compare(RfmWorkerSettings(), tenant))
+        report = run_alone(RfmWorkerSettings(), tenant)
     except NoSuchTenantError as problem:
         console.error(str(problem))
         return 2

@@ -1,6 +1,7 @@
 """Fills the shadow with what the worker itself makes of records and of the ledger's rows."""
 
 import asyncio
+import zlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -89,8 +90,16 @@ class Filling:
         self.position |= end
 
     async def add(self, items: AsyncIterator[Sequence[Item]], applied: Callable[[int], None]) -> None:
-        """Applies items that come from the ledger."""
-        async for some in items:
+        """Applies facts of one kind that come from the ledger; as from the topics, all sales of a customer in one lane.
+
+        Args:
+            items: up to `LANES` batches at a time.
+        """
+        lanes = [asyncio.Queue[Sequence[Item]](maxsize=1) for _ in range(LANES)]
+        await _together([_deal(items, lanes), *(self._applied(lane, applied) for lane in lanes)])
+
+    async def _applied(self, lane: "asyncio.Queue[Sequence[Item]]", applied: Callable[[int], None]) -> None:
+        while some := await lane.get():
             await self._apply(some, {})
             self.records += len(some)
             applied(len(some))
@@ -103,6 +112,23 @@ class Filling:
         except PoisonedItems as error:
             raise PoisonedItems({places[n]: poison for n, poison in error.items.items()}) from None
         self.lines += sum(len(item.body.products) for item in mine if isinstance(item, Sale))
+
+
+async def _deal(items: AsyncIterator[Sequence[Item]], lanes: Sequence["asyncio.Queue[Sequence[Item]]"]) -> None:
+    """Gives each lane its items, and nothing at the end."""
+    async for some in items:
+        for n, lane in enumerate(lanes):
+            if mine := [item for item in some if _lane_of(item) == n]:
+                await lane.put(mine)
+    for lane in lanes:
+        await lane.put(())
+
+
+def _lane_of(item: Item) -> int:
+    """What takes something off a sale does not tell whose it is: all of that has one lane."""
+    if not isinstance(item, Sale):
+        return 0
+    return zlib.crc32((item.body.customer_code or item.body.sale_id).encode()) % LANES
 
 
 async def _together(lanes: Iterable[Coroutine[Any, Any, None]]) -> None:

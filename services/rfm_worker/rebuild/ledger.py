@@ -5,7 +5,8 @@ Everything else comes from the ledger's rows, which are given to the worker as i
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
+from typing import Literal
 from uuid import UUID
 
 import asyncpg
@@ -16,6 +17,7 @@ from services.rfm_worker.repository.raw import Raw
 from services.rfm_worker.tables import SCHEMA
 from shared.events.payloads import SaleCancelledV1, SaleReturnedV1
 
+Kind = Literal["sales", "returns", "cancellations"]
 _MINE = "($1::uuid is null or tenant_id = $1)"
 _COPIES = {
     "tenant": "true",
@@ -70,21 +72,21 @@ async def count_facts(raw: Raw, tenant_id: UUID | None) -> int:
     return int(await raw.fetchval(_COUNT.format(schema=SCHEMA, mine=_MINE), tenant_id))
 
 
-async def read_facts(raw: Raw, tenant_id: UUID | None, most: int) -> AsyncIterator[list[Item]]:
-    """The sales, then returns and cancellations, at most so many at a time.
+async def read_facts(raw: Raw, kind: Kind, tenant_id: UUID | None, most: int) -> AsyncIterator[list[Item]]:
+    """The facts of a kind, at most so many at a time.
 
     Args:
         raw: inside the transaction that also read how far the worker has come.
     """
-    for query, made in ((_SALES, _sale), (_RETURNS, _return), (_CANCELLATIONS, _cancellation)):
-        items: list[Item] = []
-        async for row in raw.cursor(query.format(schema=SCHEMA, mine=_MINE), tenant_id, prefetch=most):
-            items.append(made(row))
-            if len(items) == most:
-                yield items
-                items = []
-        if items:
+    query, made = _FACTS[kind]
+    items: list[Item] = []
+    async for row in raw.cursor(query.format(schema=SCHEMA, mine=_MINE), tenant_id, prefetch=most):
+        items.append(made(row))
+        if len(items) == most:
             yield items
+            items = []
+    if items:
+        yield items
 
 
 def _sale(row: asyncpg.Record) -> Item:
@@ -111,3 +113,12 @@ def _cancellation(row: asyncpg.Record) -> Item:
         "sale_id": row["sale_id"], "cancelled_at": row["cancelled_at"], "reason": row["reason"],
     })  # fmt: skip
     return Cancellation(row["tenant_id"], (row["event_time"], row["event_id"]), body)
+
+
+_FACTS: Mapping[Kind, tuple[str, Callable[[asyncpg.Record], Item]]] = {
+    "sales": (_SALES, _sale),
+    "returns": (_RETURNS, _return),
+    "cancellations": (_CANCELLATIONS, _cancellation),
+}
+KINDS = tuple(_FACTS)
+"""In the order in which they are applied: what changes a sale finds it there."""

@@ -13,8 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from services.rfm_worker.rebuild.connections import alone, as_of, keep_everybody_away, owners_engine
 from services.rfm_worker.rebuild.errors import NoSuchTenantError, RebuildError
-from services.rfm_worker.rebuild.filling import BATCH, Filling
-from services.rfm_worker.rebuild.ledger import copy_master, count_facts, read_facts
+from services.rfm_worker.rebuild.filling import BATCH, LANES, Filling
+from services.rfm_worker.rebuild.ledger import KINDS, copy_master, count_facts, read_facts
 from services.rfm_worker.rebuild.news import News, Silent
 from services.rfm_worker.rebuild.settings import RebuildSettings
 from services.rfm_worker.rebuild.shadow import SHADOW, create_shadow, drop_shadow
@@ -190,7 +190,8 @@ class _Rebuild:
                 await copy_master(await driver_connection(other), self._tenant_id)
             await self._know_pseudonyms(raw)
             done = _Done(self._news, "Ledger", await count_facts(raw, self._tenant_id))
-            await self._filling.add(read_facts(raw, self._tenant_id, BATCH), done)
+            for kind in KINDS:
+                await self._filling.add(read_facts(raw, kind, self._tenant_id, BATCH * LANES), done)
             applied = await load_applied(connection, SCHEMA)
         self._filling.position = {place: at.next_offset for place, at in applied.items()}
 

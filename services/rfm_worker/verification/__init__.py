@@ -4,6 +4,6 @@ It shares no SQL and no arithmetic with the batches: sums in Polars decimals, qu
 """
 
 from services.rfm_worker.verification.compare import Report
-from services.rfm_worker.verification.run import NoSuchTenantError, run, verify, verify_sample
+from services.rfm_worker.verification.run import NoSuchTenantError, run_alone, verify, verify_sample
 
-__all__ = ["NoSuchTenantError", "Report", "run", "verify", "verify_sample"]
+__all__ = ["NoSuchTenantError", "Report", "run_alone", "verify", "verify_sample"]

@@ -1,16 +1,15 @@
 """`python -m services.rfm_worker.verification [tenant_id]`: exit code 0 without a difference, 1 and a list, or 2."""
 
-import asyncio
 import sys
 
 from services.rfm_worker.settings import RfmWorkerSettings
-from services.rfm_worker.verification.run import NoSuchTenantError, run
+from services.rfm_worker.verification.run import NoSuchTenantError, run_alone
 
 
 def main() -> None:
     """Verifies the database of `IACRM_DATABASE_URL`."""
     try:
-        report = asyncio.run(run(RfmWorkerSettings(), sys.argv[1] if len(sys.argv) > 1 else None))
+        report = run_alone(RfmWorkerSettings(), sys.argv[1] if len(sys.argv) > 1 else None)
     except NoSuchTenantError as problem:
         sys.stderr.write(f"{problem}\n")
         sys.exit(2)

@@ -4,16 +4,16 @@ Customers who are queued and periods whose days changed since are left out: nobo
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 import polars as pl
 
 from services.rfm_worker.verification.compare import Report, compare, without_zeros
-from services.rfm_worker.verification.load import MONEY, UNITS, Tables
+from services.rfm_worker.verification.load import MONEY, UNITS, Tables, in_steps
 from services.rfm_worker.verification.profiles import SCALE, Profiles
-from services.rfm_worker.verification.recompute import Expected
+from services.rfm_worker.verification.recompute import SUMS, Expected, by_two
 from services.rfm_worker.verification.snapshot import Snapshot, Types
 
 BETWEEN = "\x1f"
@@ -56,8 +56,7 @@ _OF_DAYS: Mapping[str, tuple[str, Types]] = {
     ),
 }
 _LENGTHS = {"day": "1d", "week": "1w", "month": "1mo"}
-_SOLD_GRAINS = ("day", "month")
-"""Weeks are only counted in customers; what was sold in them is added up from days."""
+_GRAIN = pl.Enum(sorted(_LENGTHS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,8 @@ async def load_derived(seen: Snapshot, tenant_id: UUID, codes: Sequence[str] | N
 
 def _dated(frame: pl.DataFrame) -> pl.DataFrame:
     days = [name for name in ("start", "next_order_expected_at") if name in frame.columns]
-    return frame.with_columns(pl.col(days).cast(pl.Date)) if days else frame
+    grains = [name for name in ("grain",) if name in frame.columns]
+    return in_steps(frame.with_columns(pl.col(days).cast(pl.Date), pl.col(grains).cast(_GRAIN)))
 
 
 def compare_derived(
@@ -110,7 +110,7 @@ def compare_sums(report: Report, tenant_id: UUID, stored: Derived, tables: Table
     computed = _counted(tables.product.select("product_key"), counted)
     compare(report, f"product {tenant_id}", ["product_key"], stored=tables.product, computed=computed,
             columns=["customers"])  # fmt: skip
-    revisions = _by_grain(tables.day, _LENGTHS, pl.col("revision").sum())
+    revisions = _by_grain(tables.day, pl.col("revision").sum())
     held = stored.period.join(revisions, on=["grain", "start", "revision"])
     _compare_counts(report, tenant_id, held, expected)
     _compare_sold(report, tenant_id, stored.product_period, held, expected)
@@ -157,7 +157,7 @@ def _compare_search(
 def _compare_counts(report: Report, tenant_id: UUID, held: pl.DataFrame, expected: Expected) -> None:
     counting = expected.sale.filter((pl.col("counts") == 1) & pl.col("counted").is_not_null())
     buyers = counting.select("day", "counted").unique()
-    counted = _by_grain(buyers, _LENGTHS, pl.col("counted").n_unique().cast(pl.Int64).alias("customers"))
+    counted = _by_grain(buyers, pl.col("counted").n_unique().cast(pl.Int64).alias("customers"))
     computed = _counted(held.select("grain", "start"), counted)
     compare(report, f"period {tenant_id}", ["grain", "start"], stored=held, computed=computed, columns=["customers"])
 
@@ -165,9 +165,13 @@ def _compare_counts(report: Report, tenant_id: UUID, held: pl.DataFrame, expecte
 def _compare_sold(
     report: Report, tenant_id: UUID, stored: pl.DataFrame, held: pl.DataFrame, expected: Expected
 ) -> None:
-    sums = [pl.col("orders").sum(), pl.col("units").sum().cast(UNITS), pl.col("amount").sum().cast(MONEY)]
-    by_day = expected.part.group_by("day", "product_key").agg(sums)
-    sold = _by_grain(by_day, _SOLD_GRAINS, *sums, by=["product_key"])
+    """Days and months: weeks are only counted in customers; what was sold in them is added up from days."""
+    pair = ["start", "product_key"]
+    by_day = by_two(expected.part.select("product_key", "orders", "units", "amount", start="day"), pair, SUMS)
+    by_month = by_two(by_day.with_columns(pl.col("start").dt.truncate(_LENGTHS["month"])), pair, SUMS)
+    sold = pl.concat(
+        frame.with_columns(grain=pl.lit(grain, _GRAIN)) for grain, frame in (("day", by_day), ("month", by_month))
+    )
     both = [without_zeros(frame).join(held, on=["grain", "start"], how="semi") for frame in (stored, sold)]
     keys, columns = ["grain", "start", "product_key"], ("orders", "units", "amount")
     compare(report, f"product_period {tenant_id}", keys, stored=both[0], computed=both[1], columns=columns)
@@ -178,11 +182,11 @@ def _counted(rows: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     return rows.join(counted, on=rows.columns, how="left").with_columns(pl.col("customers").fill_null(0))
 
 
-def _by_grain(frame: pl.DataFrame, grains: Iterable[str], *sums: pl.Expr, by: Sequence[str] = ()) -> pl.DataFrame:
-    """Sums by day, ISO week or month (`grain`, `start`) of the column `day`."""
+def _by_grain(frame: pl.DataFrame, summed: pl.Expr) -> pl.DataFrame:
+    """Sums by day, ISO week and month (`grain`, `start`) of the column `day`."""
     return pl.concat(
-        frame.group_by(pl.col("day").dt.truncate(_LENGTHS[grain]).alias("start"), *by)
-        .agg(*sums)
-        .with_columns(grain=pl.lit(grain))
-        for grain in grains
+        frame.group_by(pl.col("day").dt.truncate(length).alias("start"))
+        .agg(summed)
+        .with_columns(grain=pl.lit(grain, _GRAIN))
+        for grain, length in _LENGTHS.items()
     )

@@ -9,13 +9,14 @@ from uuid import UUID
 import polars as pl
 
 from services.rfm_worker.verification.compare import Report
-from services.rfm_worker.verification.load import Tables
+from services.rfm_worker.verification.load import Ledger, Tables
 from services.rfm_worker.verification.recompute import Expected
 from services.rfm_worker.verification.snapshot import Snapshot, Types
 from services.rfm_worker.verification.standing import Bounds, below
 
-PAGE = 100
-"""Customers in one question: few, so that no connection has a long one left when the others are done."""
+PAGE = 1000
+"""Customers in one question: so many that their rows are read in one pass, and so few that no connection has a long one
+left when the others are done."""
 BANDS = {0: "low", 1: "medium", 2: "high"}
 SHARE = 0.000051
 """A share is rounded to 4 decimals by both sides, from weights that differ in the last binary digit."""
@@ -31,12 +32,15 @@ select customer_code, average_basket, preferred_families::text as families, budg
     budget_high, usual_interval_days, next_order_expected_at - date '1970-01-01' as next_order_expected_at
 from rfm.customer_profiles($1, $2::text[])
 """
+_CODES = "select customer_code from customer where tenant_id = $1 order by customer_code"
 _TYPES: Types = {**dict.fromkeys(_NUMBERS, pl.Decimal(38, SCALE)), "next_order_expected_at": pl.Int32}
 _FAMILIES = pl.List(pl.Struct({"family": pl.String, "share": pl.Float64}))
 
 
-async def load_profiles(seen: Snapshot, tenant_id: UUID, codes: Sequence[str]) -> pl.DataFrame:
-    """What the API would answer for these customers."""
+async def load_profiles(seen: Snapshot, tenant_id: UUID, codes: Sequence[str] | None) -> pl.DataFrame:
+    """What the API would answer for these customers, or without them for all."""
+    if codes is None:
+        codes = [row["customer_code"] for row in await seen.rows(_CODES, tenant_id)]
     pages = [list(codes[start : start + PAGE]) for start in range(0, len(codes), PAGE)] or [[]]
     return pl.concat(await asyncio.gather(*(seen.frame(_PROFILES, _TYPES, tenant_id, page) for page in pages)))
 
@@ -51,7 +55,9 @@ class Profiles:
     """Per customer and family the share of the decayed net spend, and its rank from 0."""
 
 
-def compute_profiles(tables: Tables, expected: Expected, values: pl.DataFrame, bounds: Bounds) -> Profiles:
+def compute_profiles(
+    ledger: Ledger, tables: Tables, expected: Expected, values: pl.DataFrame, bounds: Bounds
+) -> Profiles:
     """The profile of every customer.
 
     Args:
@@ -66,7 +72,7 @@ def compute_profiles(tables: Tables, expected: Expected, values: pl.DataFrame, b
     plain = (
         tables.customer.select("customer_code")
         .join(baskets, on="customer_code", how="left")
-        .join(_budgets(counting, tables.line), on="customer_code", how="left")
+        .join(_budgets(counting, ledger.line), on="customer_code", how="left")
         .join(_intervals(counting), on="customer_code", how="left")
     )
     return Profiles(plain, _shares(tables, expected))
@@ -103,12 +109,12 @@ def _budgets(counting: pl.DataFrame, line: pl.DataFrame) -> pl.DataFrame:
         .filter(pl.col("lines_before") < LOOK_BACK)
         .select("i", "counted", "lines_before")
     )
-    units = ((pl.col("quantity").to_physical() + 500) // 1000).clip(lower_bound=1)
+    units = ((pl.col("quantity") + 500) // 1000).clip(lower_bound=1)
     recent = (
         line.join(newest, on="i", maintain_order="left")
         .with_columns(after=pl.len().over("i") - pl.int_range(pl.len()).over("i") - 1)
         .filter(pl.col("lines_before") + pl.col("after") < LOOK_BACK)
-        .select(customer_code="counted", price=pl.col("unit_price").to_physical(), units=units)
+        .select(customer_code="counted", price=pl.col("unit_price").cast(pl.Int128), units=units)
         .sort("customer_code", "price")
         .with_columns(upto=pl.col("units").cum_sum().over("customer_code"))
     )
@@ -155,7 +161,7 @@ def _shares(tables: Tables, expected: Expected) -> pl.DataFrame:
         .with_columns(share=pl.col("weight") / pl.col("weight").sum().over("customer_code"))
         .sort("customer_code", "share", descending=[False, True])
         .with_columns(rank=pl.int_range(pl.len()).over("customer_code"))
-        .select("customer_code", "family", "share", "rank")
+        .select("customer_code", pl.col("family").cast(pl.String), "share", "rank")
     )
 
 

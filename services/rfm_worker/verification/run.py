@@ -1,6 +1,7 @@
 """The run of a verification: one snapshot, tenant by tenant; or a sample of the customers of each tenant."""
 
 import asyncio
+import importlib.util
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -42,6 +43,17 @@ def tenant_id_of(written: str) -> UUID:
         raise NoSuchTenantError(
             f"{written!r} is not the id of a tenant: ids look like 0192f0c1-7a1e-4c55-9f3e-2b7d4c1a9e10."
         ) from None
+
+
+def run_alone(settings: RfmWorkerSettings, tenant: str | None) -> Report:
+    """`run` with an event loop of its own: the quickest that is installed, since all rows come through it.
+
+    Raises:
+        NoSuchTenantError: as `run`.
+    """
+    quickest = importlib.import_module("uvloop").new_event_loop if importlib.util.find_spec("uvloop") else None
+    with asyncio.Runner(loop_factory=quickest) as runner:
+        return runner.run(run(settings, tenant))
 
 
 async def run(settings: RfmWorkerSettings, tenant: str | None) -> Report:

@@ -27,10 +27,10 @@ def values(customer: pl.DataFrame, on: date) -> pl.DataFrame:
     """Of each customer with a counting order, in whole steps: the values on the axes, and the average basket.
 
     Args:
-        customer: customer_code, frequency, monetary (4 decimals), last_order_day.
+        customer: customer_code, frequency, monetary (whole steps of 4 decimals), last_order_day.
         on: the reference date.
     """
-    paid, orders = pl.col("monetary").to_physical(), pl.col("frequency").cast(pl.Int128)
+    paid, orders = pl.col("monetary").cast(pl.Int128), pl.col("frequency").cast(pl.Int128)
     whole, twice_the_rest = paid // orders, 2 * (paid % orders)
     half_even = (twice_the_rest > orders) | ((twice_the_rest == orders) & (whole % 2 == 1))
     return customer.filter(pl.col("frequency") > 0).select(

@@ -1,7 +1,9 @@
 """One tenant compared: sums, cut-offs, scores, segments, profiles and what is derived of all these."""
 
 import asyncio
+from asyncio import Task
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -10,14 +12,16 @@ import polars as pl
 
 from services.rfm_worker.verification.aliases import alias_differences
 from services.rfm_worker.verification.compare import Report, compare, without_zeros
-from services.rfm_worker.verification.derived import compare_derived, compare_sums, load_derived
-from services.rfm_worker.verification.load import MONEY, Tables, load_tables
+from services.rfm_worker.verification.derived import Derived, compare_derived, compare_sums, load_derived
+from services.rfm_worker.verification.load import Ledger, Tables, load_ledger, load_tables
 from services.rfm_worker.verification.profiles import Profiles, compare_profiles, compute_profiles, load_profiles
 from services.rfm_worker.verification.recompute import Expected, recompute
 from services.rfm_worker.verification.snapshot import Snapshot
 from services.rfm_worker.verification.standing import AXES, Bounds, bounds, scores, values
 from services.rfm_worker.verification.tenants import StoredCutoffs, Verified
 
+Reading = tuple[Task[Ledger], Task[Tables], Task[Derived], Task[list[str]], Task[pl.DataFrame]]
+"""What is being read of a tenant."""
 THIRD = Fraction(1, 10**8)
 """How exactly a third is kept."""
 _SUMS = ("orders", "units", "amount", "weight")
@@ -33,28 +37,65 @@ async def compare_tenant(
         codes: these customers only. The stored cut-offs are then believed, and products, days and
             periods are left out.
     """
-    report.add(await alias_differences(seen.first, tenant.tenant_id))
-    tables = await load_tables(seen, tenant.tenant_id, codes)
-    # The database answers for the profiles and what is derived while the frames are computed.
-    names = tables.customer["customer_code"].to_list()
-    reading = asyncio.gather(load_derived(seen, tenant.tenant_id, codes), load_profiles(seen, tenant.tenant_id, names))
+    tenant_id = tenant.tenant_id
+    # In the order in which it is needed: the database answers the next while what has come is computed.
+    reading = (
+        asyncio.create_task(load_ledger(seen, tenant_id, codes)),
+        asyncio.create_task(load_tables(seen, tenant_id, codes)),
+        asyncio.create_task(load_derived(seen, tenant_id, codes)),
+        asyncio.create_task(alias_differences(seen, tenant_id)),
+        asyncio.create_task(load_profiles(seen, tenant_id, codes)),
+    )
     try:
-        expected, right = await asyncio.to_thread(_compare_rows, report, tenant, tables, on, codes is None)
+        await _compare_all(report, tenant, on, reading, whole=codes is None)
     finally:
-        derived, stored = await reading
-    compare_profiles(report, tenant.tenant_id, stored, right)
-    await asyncio.to_thread(compare_derived, report, tenant.tenant_id, derived, tables, expected, profiles=right)
-    if codes is None:
-        await asyncio.to_thread(compare_sums, report, tenant.tenant_id, derived, tables, expected)
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is compared of a tenant."""
+
+    tenant: Verified
+    ledger: Ledger
+    tables: Tables
+    expected: Expected
+    whole: bool
+    """Whether it is everything, not a sample."""
+
+
+async def _compare_all(report: Report, tenant: Verified, on: date, reading: Reading, *, whole: bool) -> None:
+    ledger_read, tables_read, derived_read, aliases_read, profiles_read = reading
+    tenant_id, kept, derived, sums = tenant.tenant_id, Report(), Report(), Report()
+    ledger = await ledger_read
+    expected = await asyncio.to_thread(recompute, ledger, tenant.timezone)
+    tables, stored = await tables_read, await derived_read
+    work = _Work(tenant, ledger, tables, expected, whole)
+    rows = asyncio.to_thread(_compare_rows, kept, work, on)
+    if whole:
+        right, _ = await asyncio.gather(
+            rows, asyncio.to_thread(compare_sums, sums, tenant_id, stored, tables, expected)
+        )
+    else:
+        right = await rows
+    await asyncio.to_thread(compare_derived, derived, tenant_id, stored, tables, expected, profiles=right)
+    # What is found is told in the order of what it is derived from, whichever was compared first.
+    report.add(await aliases_read)
+    report.join(kept)
+    compare_profiles(report, tenant_id, await profiles_read, right)
+    report.join(derived)
+    report.join(sums)
     report.count("profile", tables.customer.height)
 
 
-def _compare_rows(report: Report, tenant: Verified, tables: Tables, on: date, whole: bool) -> tuple[Expected, Profiles]:
-    """Compares what the batches store; answers what it should be, and the profiles, which are not stored."""
-    expected = recompute(tables, tenant.timezone)
-    _compare_sums(report, tenant, tables, expected, whole)
+def _compare_rows(report: Report, work: _Work, on: date) -> Profiles:
+    """Compares what the batches store; answers the profiles, which are not stored, as they should be."""
+    tenant, tables = work.tenant, work.tables
+    _compare_sums(report, work)
     found = values(tables.customer, on)
-    if whole or tenant.cutoffs is None:
+    if work.whole or tenant.cutoffs is None:
         limits = bounds(found, tenant.fixed)
         report.add(_cutoff_differences(tenant, limits, on, found.height))
     else:
@@ -62,16 +103,17 @@ def _compare_rows(report: Report, tenant: Verified, tables: Tables, on: date, wh
         if tenant.cutoffs.reference_date != on:
             report.add([f"cut-offs of tenant {tenant.tenant_id}: reference date is {tenant.cutoffs.reference_date}"])
     _compare_standing(report, tenant, tables, scores(tables.customer, found, limits))
-    return expected, compute_profiles(tables, expected, found, limits)
+    return compute_profiles(work.ledger, tables, work.expected, found, limits)
 
 
-def _compare_sums(report: Report, tenant: Verified, tables: Tables, expected: Expected, whole: bool) -> None:
+def _compare_sums(report: Report, work: _Work) -> None:
+    tenant, ledger, tables, expected = work.tenant, work.ledger, work.tables, work.expected
     sale = ("gross", "net", "cancelled", "returned", "day")
-    compare(report, f"sale {tenant.tenant_id}", ["sale_id"], stored=tables.sale, computed=expected.sale, columns=sale)
-    report.count("sale", tables.sale.height)
+    compare(report, f"sale {tenant.tenant_id}", ["sale_id"], stored=ledger.sale, computed=expected.sale, columns=sale)
+    report.count("sale", ledger.sale.height)
     _compare_customers(report, tenant, tables.customer, expected.customer)
     kept = {"customer_product": ["customer_code", "product_key"]}
-    if whole:
+    if work.whole:
         kept |= {"product": ["product_key"], "day": ["day"]}
     for table, keys in kept.items():
         stored: pl.DataFrame = getattr(tables, table)
@@ -87,7 +129,7 @@ def _compare_customers(report: Report, tenant: Verified, stored: pl.DataFrame, b
     columns = ("frequency", "monetary", "first_order_at", "last_order_at", "last_order_day")
     named = stored.filter(pl.col("master_version").is_not_null()).select("customer_code")
     computed = named.join(bought, on="customer_code", how="full", coalesce=True).with_columns(
-        pl.col("frequency").fill_null(0), pl.col("monetary").fill_null(pl.lit("0").cast(MONEY))
+        pl.col("frequency").fill_null(0), pl.col("monetary").fill_null(0)
     )
     name = f"customer {tenant.tenant_id}"
     compare(report, name, ["customer_code"], stored=stored, computed=computed, columns=columns)

@@ -57,6 +57,26 @@ async def test_interval_families_and_the_next_order(rfm: Rfm) -> None:
     assert await rfm.verified()
 
 
+async def test_each_of_many_customers_has_their_own_three_families_and_shares_of_all_that_they_spent(rfm: Rfm) -> None:
+    t = rfm.tenant_id
+    await rfm.apply(*(make.article(t, f"p{n}", 1, f"family {n}") for n in range(5)))
+    spent = {"ann": [1, 2, 3, 10, 4], "bob": [5, 5, 5, 5, 0], "cy": [0, 0, 0, 0, 7]}
+    for code, amounts in spent.items():
+        lines = [(f"p{n}", "1", str(amount)) for n, amount in enumerate(amounts) if amount]
+        await rfm.apply(make.sale(t, f"of {code}", code, lines))
+    await rfm.apply(make.person(t, "dee", 1))
+    rows = await rfm.query(
+        "select customer_code, preferred_families from rfm.customer_profiles(:tenant, array['ann', 'bob', 'cy', 'dee'])"
+    )
+    found = {code: [(each["family"], each["share"]) for each in families] for code, families in rows}
+    assert found == {
+        "ann": [("family 3", 0.5), ("family 4", 0.2), ("family 2", 0.15)],
+        "bob": [("family 0", 0.25), ("family 1", 0.25), ("family 2", 0.25)],
+        "cy": [("family 4", 1)],
+        "dee": [],
+    }
+
+
 async def test_a_customer_without_orders_has_an_empty_profile(rfm: Rfm) -> None:
     await rfm.apply(make.person(rfm.tenant_id, "c", 1))
     found = await profile(rfm, "c")

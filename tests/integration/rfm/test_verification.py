@@ -11,6 +11,7 @@ from shared.observability import metrics
 from tests.integration.rfm.conftest import SECRET, Rfm
 from tests.support import rfm_items as make
 
+FAMILIES = "preferred_families(p_tenant uuid, p_codes text[]) returns table (customer_code text, best jsonb)"
 NOON = datetime(2026, 2, 1, 12, tzinfo=UTC)
 SPOILT = [
     ("update sale set net = net + 0.0001 where sale_id = 's3'", "s3: net is 10.0001, should be 10.0000", "both"),
@@ -97,10 +98,11 @@ async def test_whatever_is_spoilt_is_found(sold: Rfm, spoil: str, sentence: str,
         ("average_basket(monetary numeric, frequency integer) returns numeric", "select 1.00005", "average_basket is"),
         ("price_quartiles(p_tenant uuid, p_code text) returns numeric[]", "select array[1, 1, 1.5]", "budget_high is"),
         ("usual_interval(p_tenant uuid, p_code text, p_zone text) returns numeric", "select 2.5", "interval_days is"),
-        ("preferred_families(p_tenant uuid, p_code text) returns jsonb", "select '[]'::jsonb", "families are []"),
+        (FAMILIES, "select code, '[]'::jsonb from unnest(p_codes) as code", "families are []"),
+        (FAMILIES, "select 'c4', '[]'::jsonb where false", "families are []"),
         (
-            "preferred_families(p_tenant uuid, p_code text) returns jsonb",
-            """select '[{"family": "family 4", "share": 1.0}]'::jsonb""",
+            FAMILIES,
+            """select code, '[{"family": "family 4", "share": 1.0}]'::jsonb from unnest(p_codes) as code""",
             "families are",
         ),
     ],
