@@ -231,24 +231,27 @@ period = Table(
     "period",
     metadata,
     Column("tenant_id", Uuid, primary_key=True),
-    Column("grain", Text, CheckConstraint("grain in ('day', 'week', 'month')"), primary_key=True),
+    Column("grain", Text, CheckConstraint("grain in ('day', 'week', 'month', 'quarter')"), primary_key=True),
     Column("start", Date, primary_key=True),
     Column("revision", BigInteger, nullable=False),
     Column("customers", Integer, nullable=False),
-    comment="Distinct customers of a day, ISO week or month; holds as long as the revisions of its days add up to it.",
+    comment=(
+        "Distinct customers of a day, ISO week, month or quarter; holds as long as the revisions of its days add up to "
+        "revision."
+    ),
 )
 
 product_period = Table(
     "product_period",
     metadata,
     Column("tenant_id", Uuid, primary_key=True),
-    Column("grain", Text, CheckConstraint("grain in ('day', 'month')"), primary_key=True),
+    Column("grain", Text, CheckConstraint("grain in ('day', 'week', 'month', 'quarter')"), primary_key=True),
     Column("start", Date, primary_key=True),
     Column("product_key", KEY, primary_key=True),
     Column("orders", Integer, nullable=False),
     Column("units", UNITS, nullable=False),
     Column("revenue", SUM, nullable=False),
-    comment="What was sold of a product in a day or month; holds as long as its period.",
+    comment="What was sold of a product in a period; holds as long as its period.",
 )
 
 customer_queue = Table(
@@ -358,11 +361,19 @@ segment_change = Table(
     Column("cause", Text, nullable=False),
     Column("cause_id", Text),
     Index("segment_change_of_customer", "tenant_id", "customer_code", "id"),
-    Index(
-        "segment_change_by_time",
-        "tenant_id",
-        "changed_at",
-        postgresql_include=["id", "customer_code", "previous", "segment"],
+)
+
+segment_path = Table(
+    "segment_path",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("customer_code", KEY, primary_key=True),
+    Column("known_at", TIME),
+    Column("moments", ARRAY(Double), nullable=False),
+    Column("states", LargeBinary, nullable=False),
+    comment=(
+        "The history of segments of each customer who has one: microseconds since 1970, never falling, and segments; "
+        "known_at is when his master data came to be."
     ),
 )
 
@@ -434,8 +445,8 @@ REBUILT_TABLES = (
 EMPTIED_TABLES = ("score_request",)
 """What a rebuild has done with: everybody is scored by it."""
 KEPT_TABLES = (
-    "segment_change", "outbox", "applied_offset", "job_run", "lifetime_model", "lifetime_value", "customer_queue",
-    "customer_search", "rhythm", "period", "product_period",
+    "segment_change", "segment_path", "outbox", "applied_offset", "job_run", "lifetime_model", "lifetime_value",
+    "customer_queue", "customer_search", "rhythm", "period", "product_period",
 )  # fmt: skip
 """What a rebuild leaves as it is: what was told and is to be told, how far the worker has come, what jobs made, and
 what the refresher derives anew once everybody is queued."""

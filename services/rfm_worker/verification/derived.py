@@ -1,4 +1,4 @@
-"""Derived rows against the ledger: search entries, rhythms, customers of products, sums of days, weeks and months.
+"""Derived rows against the ledger: search entries, rhythms, customers of products, sums of periods.
 
 Customers who are queued and periods whose days changed since are left out: nobody relies on what is stored of them.
 """
@@ -41,6 +41,13 @@ _OF_CUSTOMERS: Mapping[str, tuple[str, Types]] = {
         "next_order_expected_at from rhythm where tenant_id = $1 and ($2::text[] is null or customer_code = any($2))",
         {"usual_interval_days": pl.Float64, "next_order_expected_at": pl.Int32},
     ),
+    "misplaced": (
+        "select coalesce(p.customer_code, k.customer_code) as customer_code from "
+        "(select * from segment_path where tenant_id = $1 and ($2::text[] is null or customer_code = any($2))) p "
+        "full join rfm.segment_paths($1, $2) k on k.customer_code = p.customer_code "
+        "where (p.known_at, p.moments, p.states) is distinct from (k.known_at, k.moments, k.states) order by 1",
+        {},
+    ),
 }
 # Of a sample, which has no days, nothing is asked here.
 _OF_DAYS: Mapping[str, tuple[str, Types]] = {
@@ -55,9 +62,7 @@ _OF_DAYS: Mapping[str, tuple[str, Types]] = {
         {"start": pl.Int32, "orders": pl.Int64, "units": UNITS, "amount": MONEY},
     ),
 }
-_LENGTHS = {"day": "1d", "week": "1w", "month": "1mo"}
-_SOLD_GRAINS = ("day", "month")
-"""Weeks are only counted in customers; what was sold in them is added up from days."""
+_LENGTHS = {"day": "1d", "week": "1w", "month": "1mo", "quarter": "1q"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +75,8 @@ class Derived:
     """product_key of everything whose buyers it has still to look at."""
     search: pl.DataFrame
     rhythm: pl.DataFrame
+    misplaced: pl.DataFrame
+    """customer_code of everybody whose path of segments is not that of the history."""
     period: pl.DataFrame
     product_period: pl.DataFrame
 
@@ -101,6 +108,7 @@ def compare_derived(
     at_rest = tables.customer.select("customer_code").join(stored.queued, on="customer_code", how="anti")
     _compare_rhythms(report, tenant_id, stored, at_rest, profiles)
     _compare_search(report, tenant_id, stored, tables, expected, at_rest=at_rest)
+    report.add_rows(stored.misplaced, lambda row: f"segment_path {tenant_id} {row['customer_code']}: not the history's")
 
 
 def compare_sums(report: Report, tenant_id: UUID, stored: Derived, tables: Tables, expected: Expected) -> None:
@@ -167,7 +175,7 @@ def _compare_sold(
 ) -> None:
     sums = [pl.col("orders").sum(), pl.col("units").sum().cast(UNITS), pl.col("amount").sum().cast(MONEY)]
     by_day = expected.part.group_by("day", "product_key").agg(sums)
-    sold = _by_grain(by_day, _SOLD_GRAINS, *sums, by=["product_key"])
+    sold = _by_grain(by_day, _LENGTHS, *sums, by=["product_key"])
     both = [without_zeros(frame).join(held, on=["grain", "start"], how="semi") for frame in (stored, sold)]
     keys, columns = ["grain", "start", "product_key"], ("orders", "units", "amount")
     compare(report, f"product_period {tenant_id}", keys, stored=both[0], computed=both[1], columns=columns)
@@ -179,7 +187,7 @@ def _counted(rows: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
 
 
 def _by_grain(frame: pl.DataFrame, grains: Iterable[str], *sums: pl.Expr, by: Sequence[str] = ()) -> pl.DataFrame:
-    """Sums by day, ISO week or month (`grain`, `start`) of the column `day`."""
+    """Sums by day, ISO week, month or quarter (`grain`, `start`) of the column `day`."""
     return pl.concat(
         frame.group_by(pl.col("day").dt.truncate(_LENGTHS[grain]).alias("start"), *by)
         .agg(*sums)

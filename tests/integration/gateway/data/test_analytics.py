@@ -300,6 +300,7 @@ async def past(worker: Worker, tenant: Tenant, chance: random.Random) -> Past:
         for moment, previous, segment in changes
     ]
     await worker.insert("segment_change", tenant, *sorted(rows, key=lambda row: str(row["changed_at"])))
+    await worker.execute("insert into rfm.segment_path select * from rfm.segment_paths(:id, null)", id=tenant.id)
     return found
 
 
