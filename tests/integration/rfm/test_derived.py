@@ -387,7 +387,10 @@ async def path(rfm: Rfm, code: str) -> Any:
 async def test_a_path_is_the_history_whatever_happens(rfm: Rfm) -> None:
     """Moves, a clock that is set back, master data that come, change and go."""
     t, rfm.clock.at = rfm.tenant_id, datetime(2026, 2, 1, 12, tzinfo=UTC)
-    await rfm.apply(*(make.sale(t, f"s{n}", f"c{n}", [("p", "1", str(n + 1))], day=n) for n in range(5)))
+    await rfm.apply(
+        make.tenant(t, 1, reference_date=date(2026, 2, 1)),
+        *(make.sale(t, f"s{n}", f"c{n}", [("p", "1", str(n + 1))], day=n) for n in range(5)),
+    )
     await rfm.score()
     assert await path(rfm, "nobody") is None
     for n, hours in enumerate((1, -5, 2, -1)):
