@@ -171,6 +171,7 @@ from (
     where c.tenant_id = $1 and c.frequency > 0
 ) h order by at
 """
+_PATHS = "insert into rfm.segment_path select * from rfm.segment_paths($1, null)"
 _QUEUE = """
 insert into rfm.customer_queue (tenant_id, customer_codes, product_keys)
 select $1, array_agg(customer_code), '{}' from rfm.customer where tenant_id = $1
@@ -196,6 +197,7 @@ async def load(connection: "asyncpg.Connection[asyncpg.Record]", tenant_id: UUID
     await connection.execute(_SCORES, tenant_id)
     await connection.execute(_CUTOFFS, tenant_id)
     await connection.execute(_HISTORY, tenant_id, size.changes)
+    await connection.execute(_PATHS, tenant_id)
     await connection.execute(_QUEUE, tenant_id)
     lines = "select sum(cardinality(product_keys)) from rfm.sale where tenant_id = $1"
     return int(await connection.fetchval(lines, tenant_id))

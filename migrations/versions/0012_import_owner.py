@@ -1,13 +1,13 @@
 """A killed importer is seen at once.
 
 Revision ID: 0012
-Revises: 0009
+Revises: 0011
 """
 
 from migrations.script import run_sql
 
 revision = "0012"
-down_revision = "0009"
+down_revision = "0011"
 
 
 def upgrade() -> None:

@@ -21,6 +21,7 @@ from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.limits import BodyLimits
 from services.api_gateway.log_ends import LogEnds
 from services.api_gateway.openapi import install_openapi
+from services.api_gateway.overview import Overviews
 from services.api_gateway.repository import api_keys as api_key_repository
 from services.api_gateway.repository import tenants as tenant_repository
 from services.api_gateway.routes import (
@@ -59,6 +60,8 @@ from shared.messaging.producer import EventProducer
 STATEMENT_TIMEOUT_S = 15
 PAST_STATES = 1000
 """Most states of tenants on earlier days that are kept: about 5 kB each."""
+PERIODS_OF_BUYERS = 10_000
+"""Most periods whose buyers are remembered."""
 ROUTERS: Sequence[APIRouter] = (
     sales.router,
     ledger.router,
@@ -121,6 +124,7 @@ def build_services(settings: GatewaySettings) -> Services:
         export_slots=ExportSlots(settings.export_concurrency, settings.export_concurrency_per_tenant),
         large_reads=large_reads,
         past=Past(engine, large_reads, lifetime_s=settings.as_of_cache_s, entries=PAST_STATES),
+        overviews=Overviews(engine, entries=PERIODS_OF_BUYERS),
         files=FileStore.of(settings),
     )
     services.health.add_live("outbox relay", services.relay.check)

@@ -13,6 +13,7 @@ from services.api_gateway.file_store import FileStore
 from services.api_gateway.freshness import Freshness
 from services.api_gateway.large_reads import LargeReads
 from services.api_gateway.log_ends import LogEnds
+from services.api_gateway.overview import Overviews
 from services.api_gateway.security.callers import Caller, Operator, Principal, Scope
 from services.api_gateway.security.keyring import ApiKeyring
 from services.api_gateway.security.login_limits import LoginLimits
@@ -47,6 +48,7 @@ class Services:
     export_slots: ExportSlots
     large_reads: LargeReads
     past: Past
+    overviews: Overviews
     files: FileStore
     health: Health = field(default_factory=Health)
 

@@ -1,8 +1,8 @@
 """The refresher: brings derived rows up to date beside the batches, in small transactions.
 
-Search entries and rhythms of the customers that batches queued, and sums of days, weeks and months that no longer
-hold. No answer depends on its being quick but those in the order of the expected next order: whoever reads takes what
-is queued or stale from the source.
+Search entries and rhythms of the customers that batches queued, and sums of periods that no longer hold. No answer
+depends on its being quick but those in the order of the expected next order: whoever reads takes what is queued or
+stale from the source.
 """
 
 import asyncio

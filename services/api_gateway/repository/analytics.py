@@ -11,59 +11,59 @@ from services.api_gateway.periods import DayRange, Grain, Span
 
 Measure = Literal["revenue", "units", "orders"]
 _CALENDAR = text("select * from rfm.calendar(:tenant)")
-# All that existed and all that were active at the end of a period, or at the reference date where that comes first. As
-# of the reference date the customers themselves tell, who bought last when; of an earlier day the ledger does.
+# All that existed at the end of a period, or at the reference date where that comes first, and who began in it. As of
+# the reference date the customers themselves tell who is active, because they know when they bought last.
 _CUSTOMERS = text(
     """
     with bound as materialized (
-        select c.active_days, c.reference_date <= cast(:last as date) as current, c.reference_date as today,
-            least(c.reference_date, cast(:last as date)) as now_day,
-            least(c.reference_date, cast(:first as date) - 1) as then_day,
+        select c.reference_date <= cast(:last as date) as current, c.reference_date - c.active_days as inactive,
+            rfm.day_start(least(c.reference_date, cast(:last as date)) + 1, c.timezone) as now_over,
+            rfm.day_start(least(c.reference_date, cast(:first as date) - 1) + 1, c.timezone) as then_over,
             rfm.day_start(:first, c.timezone) as now_first, rfm.day_start(:before, c.timezone) as then_first,
-            rfm.day_start(cast(:last as date) + 1, c.timezone) as now_end, c.timezone
+            rfm.day_start(cast(:last as date) + 1, c.timezone) as now_end
         from rfm.calendar(:tenant) c
-    ),
-    moment as materialized (
-        select b.*, rfm.day_start(b.now_day + 1, b.timezone) as now_over, rfm.day_start(b.then_day + 1, b.timezone)
-            as then_over
-        from bound b
     )
-    select x.*,
-        case when m.current then (
-            select count(*) from rfm.customer c
-            where c.tenant_id = :tenant and c.last_order_day > m.today - m.active_days
-        ) else (
-            select coalesce(sum(d.customers), 0)
-            from rfm.distinct_customers(:tenant, array[m.now_day - m.active_days + 1], array[m.now_day]) d
-        ) end as active,
-        (
-            select coalesce(sum(d.customers), 0)
-            from rfm.distinct_customers(:tenant, array[m.then_day - m.active_days + 1], array[m.then_day]) d
-        ) as active_then
-    from moment m, (
-        select count(*) filter (
-                where b.current or coalesce(least(c.created_at, c.first_order_at), '-infinity') < b.now_over
-            ) as total,
-            count(*) filter (where coalesce(least(c.created_at, c.first_order_at), '-infinity') < b.then_over)
-                as total_then,
-            count(*) filter (where c.first_order_at >= b.now_first and c.first_order_at < b.now_end) as began,
-            count(*) filter (where c.first_order_at >= b.then_first and c.first_order_at < b.now_first) as began_then
-        from rfm.customer c, moment b where c.tenant_id = :tenant
+    select case when b.current then x.customers else x.customers - x.later end as total,
+        x.customers - x.later_than_then as total_then, x.began, x.began_then,
+        case when b.current then (
+            select count(*) from rfm.customer c where c.tenant_id = :tenant and c.last_order_day > b.inactive
+        ) end as active
+    from bound b, (
+        select count(*) as customers,
+            count(*) filter (where least(c.created_at, c.first_order_at) >= (select now_over from bound)) as later,
+            count(*) filter (where least(c.created_at, c.first_order_at) >= (select then_over from bound))
+                as later_than_then,
+            count(*) filter (
+                where c.first_order_at >= (select now_first from bound)
+                    and c.first_order_at < (select now_end from bound)
+            ) as began,
+            count(*) filter (
+                where c.first_order_at >= (select then_first from bound)
+                    and c.first_order_at < (select now_first from bound)
+            ) as began_then
+        from rfm.customer c where c.tenant_id = :tenant
     ) x
     """
 )
-_ORDERS = text(
+_DAYS = text(
     """
-    select s.n, coalesce(d.orders, 0) as orders, coalesce(d.revenue, 0) as revenue,
+    select coalesce(d.orders, 0) as orders, coalesce(d.revenue, 0) as revenue,
         rfm.average_basket(d.revenue, cast(d.orders as int)) as average_basket,
-        case when b.buyers > 0 then round(cast(b.again as numeric) / b.buyers, 4) end as repeat_rate
+        coalesce(d.revision, 0) as revision
     from unnest(cast(:firsts as date[]), cast(:lasts as date[])) with ordinality as s(first, last, n)
     cross join lateral (
-        select sum(d.orders) as orders, sum(d.revenue) as revenue from rfm.day d
+        select sum(d.orders) as orders, sum(d.revenue) as revenue, sum(d.revision) as revision from rfm.day d
         where d.tenant_id = :tenant and d.day between s.first and s.last
     ) d
+    order by s.n
+    """
+)
+_BUYERS = text(
+    """
+    select b.once, b.again
+    from unnest(cast(:firsts as date[]), cast(:lasts as date[])) with ordinality as s(first, last, n)
     cross join lateral (
-        select count(*) as buyers, count(*) filter (where x.orders >= 2) as again from (
+        select count(*) as once, count(*) filter (where x.orders >= 2) as again from (
             select o.customer_code, count(*) as orders from rfm.sale o
             where o.tenant_id = :tenant and o.day between s.first and s.last and o.net > 0
                 and o.customer_code is not null
@@ -104,11 +104,14 @@ _TREND = text(
     from point p left join counted c using (n) order by p.n
     """
 )
+# The catalogue is read as a whole (`offset 0`): looked up one by one, its products took longer than their sums.
 _PRODUCTS = """
     with sold as materialized (
         select s.product_key, s.orders, s.units, s.revenue, p.name, coalesce(p.family, 'unknown') as family
         from rfm.products_sold(:tenant, :first, :last) s
-        left join rfm.product p on p.tenant_id = :tenant and p.product_key = s.product_key
+        left join (
+            select product_key, name, family from rfm.product where tenant_id = :tenant offset 0
+        ) p on p.product_key = s.product_key
         where s.units > 0 or s.revenue > 0
     )
     (select 'product' as kind, product_key as key, name, family, orders, units, revenue, 1 as products
@@ -132,17 +135,26 @@ async def calendar(connection: AsyncConnection, tenant_id: UUID) -> Row[Any]:
 
 
 async def count_customers(connection: AsyncConnection, tenant_id: UUID, period: DayRange) -> Row[Any]:
-    """total, active and began of now and (`_then`) of the period before."""
+    """total and began of now and (`_then`) of the period before; active of now, None where only the ledger knows."""
     parameters = {
         "tenant": tenant_id, "first": period.first, "last": period.last, "before": period.before().first,
     }  # fmt: skip
     return (await connection.execute(_CUSTOMERS, parameters)).one()
 
 
-async def sum_orders(connection: AsyncConnection, tenant_id: UUID, periods: Sequence[DayRange]) -> list[Row[Any]]:
-    """orders, revenue, average_basket and repeat_rate of each period."""
-    parameters = {"tenant": tenant_id, "firsts": [p.first for p in periods], "lasts": [p.last for p in periods]}
-    return list(await connection.execute(_ORDERS, parameters))
+async def sum_days(connection: AsyncConnection, tenant_id: UUID, periods: Sequence[DayRange]) -> list[Row[Any]]:
+    """orders, revenue and average_basket of each period, and the revisions of its days added up: it grows with every
+    change of an order of theirs."""
+    return list(await connection.execute(_DAYS, _spans(tenant_id, periods)))
+
+
+async def count_buyers(connection: AsyncConnection, tenant_id: UUID, periods: Sequence[DayRange]) -> list[Row[Any]]:
+    """Customers with an order (`once`) and with two or more (`again`) in each period; an erased person is none."""
+    return list(await connection.execute(_BUYERS, _spans(tenant_id, periods)))
+
+
+def _spans(tenant_id: UUID, periods: Sequence[DayRange]) -> dict[str, Any]:
+    return {"tenant": tenant_id, "firsts": [p.first for p in periods], "lasts": [p.last for p in periods]}
 
 
 async def trend(connection: AsyncConnection, tenant_id: UUID, grain: Grain, spans: Sequence[Span]) -> list[Row[Any]]:

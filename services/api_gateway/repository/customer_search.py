@@ -108,13 +108,15 @@ async def search(
 async def _read(
     connection: AsyncConnection, narrowed: _Narrowed, part: Part, sort: Sort, count: int
 ) -> Sequence[Row[Any]]:
-    """The page is found first and completed then: what belongs to it is looked up for its rows alone."""
+    """The page is found first and completed then: what belongs to it is looked up for its rows alone. Where no index
+    has the order, only codes are sorted, not whole customers."""
     rhythm = "join rfm.own_rhythm h using (tenant_id, customer_code)" if by_rhythm(sort) else ""
     statement = text(
         "select c.customer_code, c.first_name, c.last_name, c.email, c.phone, c.language, c.tags, c.created_at, "  # noqa: S608
-        f"c.average_basket, n.next_order_expected_at, {PROJECTION}, c.sort_value "
-        f"from (select c.*, {part.value} as sort_value from rfm.own_customer c {rhythm} "
-        f"where {' and '.join([*narrowed.conditions, *part.conditions])} order by {part.order} limit :count) c "
+        f"c.average_basket, n.next_order_expected_at, {PROJECTION}, k.sort_value "
+        f"from (select c.tenant_id, c.customer_code, {part.value} as sort_value from rfm.own_customer c {rhythm} "
+        f"where {' and '.join([*narrowed.conditions, *part.conditions])} order by {part.order} limit :count) k "
+        "join rfm.own_customer c on c.tenant_id = k.tenant_id and c.customer_code = k.customer_code "
         "left join rfm.own_rhythm n on n.tenant_id = c.tenant_id and n.customer_code = c.customer_code "
         f"left join rfm.cutoffs q on q.tenant_id = c.tenant_id order by {part.outer_order}"
     )

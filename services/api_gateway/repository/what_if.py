@@ -8,21 +8,27 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+# The date and the bounds are found first: as expressions they would be computed for every customer.
 _WHAT_IF = text(
     """
-    select day.reference_date, q.*, w.previous, w.segment, w.customers, w.revenue, w.examples
-    from rfm.settings_of(cast(:tenant as uuid)) t
-    cross join lateral (
+    with day as materialized (
         select rfm.reference_on(
             coalesce(cast(:reference as text), t.reference), (cast(:now as timestamptz) at time zone t.zone)::date,
             (select max(d.day) from rfm.day d where d.tenant_id = :tenant and d.orders > 0)
         ) as reference_date
-    ) day
-    cross join lateral rfm.cutoffs_by(
-        cast(:tenant as uuid), cast(:method as text), cast(:bounds as jsonb), day.reference_date
-    ) q
+        from rfm.settings_of(cast(:tenant as uuid)) t
+    ),
+    cut as materialized (
+        select d.reference_date, q.*
+        from day d
+        cross join lateral rfm.cutoffs_by(
+            cast(:tenant as uuid), cast(:method as text), cast(:bounds as jsonb), d.reference_date
+        ) q
+    )
+    select q.*, w.previous, w.segment, w.customers, w.revenue, w.examples
+    from cut q
     left join lateral rfm.moves(
-        cast(:tenant as uuid), day.reference_date, q.recency_days, q.frequency, q.monetary
+        cast(:tenant as uuid), q.reference_date, q.recency_days, q.frequency, q.monetary
     ) w on true
     """
 )

@@ -20,7 +20,6 @@ from services.api_gateway.views.analytics import (
     SegmentMoves,
     TopProducts,
     moves_of,
-    overview_of,
     period_of,
     points_of,
     products_of,
@@ -39,11 +38,8 @@ Count = Annotated[int, Query(ge=1, le=100, description="how many products and ho
 @router.get("/overview", summary="Figures of a period and of the one before", responses=READ_ERRORS, dependencies=FRESH)
 async def overview(caller: Reader, services: ServicesDep, first: FirstDay = None, last: LastDay = None) -> Overview:
     """Customers, orders, revenue, average basket and repeat rate of at most two years."""
-    async with transaction(services.engine, tenant_id=caller.tenant_id) as connection:
-        days = periods.choose(first, last, await _reference(connection, caller.tenant_id))
-        customers = await repository.count_customers(connection, caller.tenant_id, days)
-        orders = await repository.sum_orders(connection, caller.tenant_id, [days, days.before()])
-    return overview_of(days, await _currency(services, caller.tenant_id), customers, orders)
+    currency = await _currency(services, caller.tenant_id)
+    return await services.overviews.read(caller.tenant_id, first, last, currency)
 
 
 @router.get("/sales-trend", summary="Sales by day, ISO week or month", responses=READ_ERRORS, dependencies=FRESH)

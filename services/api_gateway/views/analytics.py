@@ -1,8 +1,9 @@
 """Figures of a period in answers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -149,19 +150,44 @@ def period_of(days: DayRange) -> Period:
     return Period(first=days.first, last=days.last)
 
 
-def overview_of(days: DayRange, currency: str, customers: Any, orders: Sequence[Any]) -> Overview:
-    """The overview, from the row of customers and the two rows of orders."""
-    now, then = orders
-    before = CustomerCounts(total=customers.total_then, active=customers.active_then, new=customers.began_then)
-    current = CustomerCounts(total=customers.total, active=customers.active, new=customers.began)
-    previous = _figures(days.before(), before, then)
-    return Overview(**_figures(days, current, now).model_dump(), currency=currency, previous=previous)
+@dataclass(frozen=True, slots=True)
+class Buyers:
+    """Customers with a counting order on some days, and those of them with two or more."""
+
+    once: int = 0
+    again: int = 0
+
+    @property
+    def repeat_rate(self) -> float | None:
+        """The share of the latter, half up to four decimals; None without any."""
+        if not self.once:
+            return None
+        return float((Decimal(self.again) / self.once).quantize(Decimal("0.0001"), ROUND_HALF_UP))
 
 
-def _figures(days: DayRange, customers: CustomerCounts, row: Any) -> Figures:
+def overview_of(
+    days: DayRange, currency: str, customers: Any, sums: Sequence[Any], buyers: Sequence[Buyers | None]
+) -> Overview:
+    """The overview.
+
+    Args:
+        customers: total and began of now and then; active of now, None to take it from `buyers`.
+        sums: orders, revenue and average basket of now and then.
+        buyers: of now and then, and of the days up to the end of each in which one is active.
+    """
+    now, then, active, active_then = (each or Buyers() for each in buyers)
+    before = CustomerCounts(total=customers.total_then, active=active_then.once, new=customers.began_then)
+    current = CustomerCounts(
+        total=customers.total, active=active.once if customers.active is None else customers.active, new=customers.began
+    )
+    previous = _figures(days.before(), before, sums[1], then)
+    return Overview(**_figures(days, current, sums[0], now).model_dump(), currency=currency, previous=previous)
+
+
+def _figures(days: DayRange, customers: CustomerCounts, row: Any, buyers: Buyers) -> Figures:
     return Figures(
         period=period_of(days), customers=customers, orders=row.orders, revenue=row.revenue,
-        average_basket=row.average_basket, repeat_rate=row.repeat_rate,
+        average_basket=row.average_basket, repeat_rate=buyers.repeat_rate,
     )  # fmt: skip
 
 

@@ -44,6 +44,21 @@ delete from segment_change h where ($1::uuid is null or h.tenant_id = $1) and no
     select from customer c where c.tenant_id = h.tenant_id and c.customer_code = h.customer_code
 )
 """
+# What differs from the history: of who is gone, and of whose master data the rebuild knows another beginning.
+_PATHS = (
+    """
+    delete from segment_path p where ($1::uuid is null or p.tenant_id = $1) and not exists (
+        select from segment_change h where h.tenant_id = p.tenant_id and h.customer_code = p.customer_code
+    )
+    """,
+    """
+    insert into segment_path as p (tenant_id, customer_code, known_at, moments, states)
+    select tenant_id, customer_code, known_at, moments, states from rfm.segment_paths($1::uuid, null)
+    on conflict (tenant_id, customer_code) do update set
+        known_at = excluded.known_at, moments = excluded.moments, states = excluded.states
+    where (p.known_at, p.moments, p.states) is distinct from (excluded.known_at, excluded.moments, excluded.states)
+    """,
+)
 _LOST = f"""
 select (
     select count(*) from {SCHEMA}.sale l join {SCHEMA}.tenant t using (tenant_id)
@@ -134,7 +149,8 @@ async def tell_changes(connection: AsyncConnection, tenant_id: UUID | None, now:
         How many customers stand elsewhere than was last told.
     """
     raw = await driver_connection(connection)
-    await raw.execute(_FORGOTTEN, tenant_id)
+    for statement in (_FORGOTTEN, *_PATHS):
+        await raw.execute(statement, tenant_id)
     moves = [
         Move(
             (row["tenant_id"], row["customer_code"]), Standing(None, None, None, row["told"]),

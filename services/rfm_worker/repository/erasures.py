@@ -55,6 +55,7 @@ _FORGET = (
     where tenant_id = $1 and customer_codes @> array[$2]
     """,
     "delete from segment_change where tenant_id = $1 and customer_code = $2",
+    "delete from segment_path where tenant_id = $1 and customer_code = $2",
     "delete from lifetime_value where tenant_id = $1 and customer_code = $2",
 )
 _IDENTITY_OF_THE_ERASED = """

@@ -31,6 +31,12 @@ update customer set master_version = $3, created_at = $4, first_name = $5, last_
     phone = $8, language = $9, tags = $10
 where tenant_id = $1 and customer_code = $2 and coalesce(master_version, 0) < $3
 """
+# The history of segments repeats since when a person is known.
+_KNOWN_SINCE = """
+update segment_path p set known_at = c.created_at
+from unnest($1::uuid[], $2::text[]) as k(tenant_id, customer_code) join customer c using (tenant_id, customer_code)
+where p.tenant_id = k.tenant_id and p.customer_code = k.customer_code and p.known_at is distinct from c.created_at
+"""
 _REMOVE_UNNAMED = """
 with removed as (
     delete from customer c using unnest($1::uuid[], $2::text[]) as k(tenant_id, customer_code)
@@ -43,6 +49,10 @@ with removed as (
 forgotten as (
     delete from segment_change h using removed r
     where h.tenant_id = r.tenant_id and h.customer_code = r.customer_code
+),
+unplaced as (
+    delete from segment_path p using removed r
+    where p.tenant_id = r.tenant_id and p.customer_code = r.customer_code
 ),
 unfound as (
     delete from customer_search n using removed r
@@ -107,6 +117,7 @@ async def identify(
     if void:
         await raw.execute(_CLEAR, [k[0] for k in void], [k[1] for k in void])
     await raw.executemany(_IDENTIFY, [_row(key, people[key].newest) for key in keys if people[key].newest is not None])
+    await raw.execute(_KNOWN_SINCE, [k[0] for k in keys], [k[1] for k in keys])
     return set(keys) - await remove_unnamed(raw, void)
 
 
@@ -118,7 +129,8 @@ def _row(key: CustomerKey, change: CustomerChange | None) -> Sequence[object]:
 
 async def clear(raw: Raw, keys: Collection[CustomerKey]) -> None:
     """Removes the identities of these customers."""
-    await raw.execute(_CLEAR, [k[0] for k in keys], [k[1] for k in keys])
+    for statement in (_CLEAR, _KNOWN_SINCE):
+        await raw.execute(statement, [k[0] for k in keys], [k[1] for k in keys])
 
 
 async def remove_unnamed(raw: Raw, keys: Iterable[CustomerKey]) -> set[CustomerKey]:

@@ -36,14 +36,31 @@ where c.master_version is null and not exists (
     select from segment_change h where h.tenant_id = k.tenant_id and h.customer_code = k.customer_code
 )
 """
+# Kept as a row of its own, and at the end of the customer's path, which begins with the first change. Customers are
+# locked, so nobody else begins one; an update costs half of what an upsert does.
 _KEEP = """
-insert into segment_change (
-    tenant_id, customer_code, previous, segment, rfm_code, changed_at, cause, cause_id
+with moved as materialized (
+    select *, (extract(epoch from $6::timestamptz) * 1000000)::double precision as moment
+    from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $7::text[], $8::text[])
+        with ordinality as k(tenant_id, customer_code, previous, segment, rfm_code, cause, cause_id, n)
+),
+kept as (
+    insert into segment_change (
+        tenant_id, customer_code, previous, segment, rfm_code, changed_at, cause, cause_id
+    )
+    select tenant_id, customer_code, previous, segment, rfm_code, $6::timestamptz, cause, cause_id from moved order by n
+),
+followed as (
+    update segment_path p set moments = p.moments || greatest(p.moments[cardinality(p.moments)], m.moment),
+        states = p.states || set_byte('\\x00', 0, rfm.segment_number(m.segment))
+    from moved m where p.tenant_id = m.tenant_id and p.customer_code = m.customer_code
+    returning m.n
 )
-select tenant_id, customer_code, previous, segment, rfm_code, $6::timestamptz, cause, cause_id
-from unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::text[], $7::text[], $8::text[])
-    with ordinality as k(tenant_id, customer_code, previous, segment, rfm_code, cause, cause_id, n)
-order by n
+insert into segment_path (tenant_id, customer_code, known_at, moments, states)
+select m.tenant_id, m.customer_code, c.created_at, array[m.moment],
+    set_byte(set_byte('\\x0000', 0, rfm.segment_number(m.previous)), 1, rfm.segment_number(m.segment))
+from moved m join customer c using (tenant_id, customer_code)
+where m.n not in (select n from followed) order by m.n
 """
 
 

@@ -27,8 +27,8 @@ where tenant_id = $1
 """
 _OWNED = (
     "sale", "sale_return", "sale_cancellation", "customer", "customer_product", "product", "day", "cutoffs",
-    "quantile_mark", "score_request", "recompute", "segment_change", "erasure", "job_run", "lifetime_model",
-    "lifetime_value", "product_alias", "alias_move",
+    "quantile_mark", "score_request", "recompute", "segment_change", "segment_path", "erasure", "job_run",
+    "lifetime_model", "lifetime_value", "product_alias", "alias_move",
     "period", "product_period", "customer_queue", "customer_search", "rhythm",
 )  # fmt: skip
 

@@ -8,6 +8,7 @@ from services.rfm_worker.tables.customers import (
     customer_search,
     rhythm,
     segment_change,
+    segment_path,
 )
 from services.rfm_worker.tables.jobs import job_run, lifetime_model, lifetime_value
 from services.rfm_worker.tables.ledger import alias_move, erasure, product_alias, sale, sale_cancellation, sale_return
@@ -28,8 +29,8 @@ REBUILT_TABLES = (
 EMPTIED_TABLES = ("score_request",)
 """What a rebuild has done with: everybody is scored by it."""
 KEPT_TABLES = (
-    "segment_change", "outbox", "applied_offset", "job_run", "lifetime_model", "lifetime_value", "customer_queue",
-    "customer_search", "rhythm", "period", "product_period",
+    "segment_change", "segment_path", "outbox", "applied_offset", "job_run", "lifetime_model", "lifetime_value",
+    "customer_queue", "customer_search", "rhythm", "period", "product_period",
 )  # fmt: skip
 """What a rebuild leaves as it is: what was told and is to be told, how far the worker has come, what jobs made, and
 what the refresher derives anew once everybody is queued."""
@@ -66,5 +67,6 @@ __all__ = [
     "sale_return",
     "score_request",
     "segment_change",
+    "segment_path",
     "tenant",
 ]

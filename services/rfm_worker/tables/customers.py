@@ -5,6 +5,7 @@ from sqlalchemy import (
     Column,
     Computed,
     Date,
+    Double,
     Identity,
     Index,
     Integer,
@@ -87,12 +88,6 @@ segment_change = Table(
     Column("cause", Text, nullable=False),
     Column("cause_id", Text),
     Index("segment_change_of_customer", "tenant_id", "customer_code", "id"),
-    Index(
-        "segment_change_by_time",
-        "tenant_id",
-        "changed_at",
-        postgresql_include=["id", "customer_code", "previous", "segment"],
-    ),
 )
 
 customer_queue = Table(
@@ -127,4 +122,18 @@ rhythm = Table(
     Column("next_order_expected_at", Date),
     Index("rhythm_by_date", "tenant_id", "next_order_expected_at", "customer_code"),
     comment="The expected next order of every customer, for lists in its order.",
+)
+
+segment_path = Table(
+    "segment_path",
+    metadata,
+    Column("tenant_id", Uuid, primary_key=True),
+    Column("customer_code", KEY, primary_key=True),
+    Column("known_at", TIME),
+    Column("moments", ARRAY(Double), nullable=False),
+    Column("states", LargeBinary, nullable=False),
+    comment=(
+        "The history of segments of each customer who has one: microseconds since 1970, never falling, and segments; "
+        "known_at is when his master data came to be."
+    ),
 )

@@ -57,22 +57,25 @@ period = Table(
     "period",
     metadata,
     Column("tenant_id", Uuid, primary_key=True),
-    Column("grain", Text, CheckConstraint("grain in ('day', 'week', 'month')"), primary_key=True),
+    Column("grain", Text, CheckConstraint("grain in ('day', 'week', 'month', 'quarter')"), primary_key=True),
     Column("start", Date, primary_key=True),
     Column("revision", BigInteger, nullable=False),
     Column("customers", Integer, nullable=False),
-    comment="Distinct customers of a day, ISO week or month; holds as long as the revisions of its days add up to it.",
+    comment=(
+        "Distinct customers of a day, ISO week, month or quarter; holds as long as the revisions of its days add up to "
+        "revision."
+    ),
 )
 
 product_period = Table(
     "product_period",
     metadata,
     Column("tenant_id", Uuid, primary_key=True),
-    Column("grain", Text, CheckConstraint("grain in ('day', 'month')"), primary_key=True),
+    Column("grain", Text, CheckConstraint("grain in ('day', 'week', 'month', 'quarter')"), primary_key=True),
     Column("start", Date, primary_key=True),
     Column("product_key", KEY, primary_key=True),
     Column("orders", Integer, nullable=False),
     Column("units", UNITS, nullable=False),
     Column("revenue", SUM, nullable=False),
-    comment="What was sold of a product in a day or month; holds as long as its period.",
+    comment="What was sold of a product in a period; holds as long as its period.",
 )

@@ -1,4 +1,4 @@
-"""Derived rows against the ledger: search entries, rhythms, customers of products, sums of days, weeks and months.
+"""Derived rows against the ledger: search entries, rhythms, customers of products, sums of periods.
 
 Customers who are queued and periods whose days changed since are left out: nobody relies on what is stored of them.
 """
@@ -41,6 +41,13 @@ _OF_CUSTOMERS: Mapping[str, tuple[str, Types]] = {
         "next_order_expected_at from rhythm where tenant_id = $1 and ($2::text[] is null or customer_code = any($2))",
         {"usual_interval_days": pl.Float64, "next_order_expected_at": pl.Int32},
     ),
+    "misplaced": (
+        "select coalesce(p.customer_code, k.customer_code) as customer_code from "
+        "(select * from segment_path where tenant_id = $1 and ($2::text[] is null or customer_code = any($2))) p "
+        "full join rfm.segment_paths($1, $2) k on k.customer_code = p.customer_code "
+        "where (p.known_at, p.moments, p.states) is distinct from (k.known_at, k.moments, k.states) order by 1",
+        {},
+    ),
 }
 # Of a sample, which has no days, nothing is asked here.
 _OF_DAYS: Mapping[str, tuple[str, Types]] = {
@@ -55,7 +62,7 @@ _OF_DAYS: Mapping[str, tuple[str, Types]] = {
         {"start": pl.Int32, "orders": pl.Int64, "units": UNITS, "amount": MONEY},
     ),
 }
-_LENGTHS = {"day": "1d", "week": "1w", "month": "1mo"}
+_LENGTHS = {"day": "1d", "week": "1w", "month": "1mo", "quarter": "1q"}
 _GRAIN = pl.Enum(sorted(_LENGTHS))
 
 
@@ -69,6 +76,8 @@ class Derived:
     """product_key of everything whose buyers it has still to look at."""
     search: pl.DataFrame
     rhythm: pl.DataFrame
+    misplaced: pl.DataFrame
+    """customer_code of everybody whose path of segments is not that of the history."""
     period: pl.DataFrame
     product_period: pl.DataFrame
 
@@ -101,6 +110,7 @@ def compare_derived(
     at_rest = tables.customer.select("customer_code").join(stored.queued, on="customer_code", how="anti")
     _compare_rhythms(report, tenant_id, stored, at_rest, profiles)
     _compare_search(report, tenant_id, stored, tables, expected, at_rest=at_rest)
+    report.add_rows(stored.misplaced, lambda row: f"segment_path {tenant_id} {row['customer_code']}: not the history's")
 
 
 def compare_sums(report: Report, tenant_id: UUID, stored: Derived, tables: Tables, expected: Expected) -> None:
@@ -165,13 +175,7 @@ def _compare_counts(report: Report, tenant_id: UUID, held: pl.DataFrame, expecte
 def _compare_sold(
     report: Report, tenant_id: UUID, stored: pl.DataFrame, held: pl.DataFrame, expected: Expected
 ) -> None:
-    """Days and months: weeks are only counted in customers; what was sold in them is added up from days."""
-    pair = ["start", "product_key"]
-    by_day = by_two(expected.part.select("product_key", "orders", "units", "amount", start="day"), pair, SUMS)
-    by_month = by_two(by_day.with_columns(pl.col("start").dt.truncate(_LENGTHS["month"])), pair, SUMS)
-    sold = pl.concat(
-        frame.with_columns(grain=pl.lit(grain, _GRAIN)) for grain, frame in (("day", by_day), ("month", by_month))
-    )
+    sold = _sold_by_grain(expected)
     both = [without_zeros(frame).join(held, on=["grain", "start"], how="semi") for frame in (stored, sold)]
     keys, columns = ["grain", "start", "product_key"], ("orders", "units", "amount")
     compare(report, f"product_period {tenant_id}", keys, stored=both[0], computed=both[1], columns=columns)
@@ -182,8 +186,21 @@ def _counted(rows: pl.DataFrame, counted: pl.DataFrame) -> pl.DataFrame:
     return rows.join(counted, on=rows.columns, how="left").with_columns(pl.col("customers").fill_null(0))
 
 
+def _sold_by_grain(expected: Expected) -> pl.DataFrame:
+    """What was sold of each product (`grain`, `start`, `product_key`): longer periods from sums of shorter ones."""
+    pair = ["start", "product_key"]
+    by_day = by_two(expected.part.select("product_key", "orders", "units", "amount", start="day"), pair, SUMS)
+
+    def longer(frame: pl.DataFrame, grain: str) -> pl.DataFrame:
+        return by_two(frame.with_columns(pl.col("start").dt.truncate(_LENGTHS[grain])), pair, SUMS)
+
+    by_month = longer(by_day, "month")
+    frames = {"day": by_day, "week": longer(by_day, "week"), "month": by_month, "quarter": longer(by_month, "quarter")}
+    return pl.concat(frame.with_columns(grain=pl.lit(grain, _GRAIN)) for grain, frame in frames.items())
+
+
 def _by_grain(frame: pl.DataFrame, summed: pl.Expr) -> pl.DataFrame:
-    """Sums by day, ISO week and month (`grain`, `start`) of the column `day`."""
+    """Sums by day, ISO week, month and quarter (`grain`, `start`) of the column `day`."""
     return pl.concat(
         frame.group_by(pl.col("day").dt.truncate(length).alias("start"))
         .agg(summed)

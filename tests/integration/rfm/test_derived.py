@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,7 +17,7 @@ from shared.db.engine import transaction
 from tests.integration.rfm.conftest import SECRET, Rfm
 from tests.support import rfm_items as make
 
-TABLES = ("customer_search", "rhythm", "period", "product_period", "customer_queue")
+TABLES = ("customer_search", "rhythm", "period", "product_period", "customer_queue", "segment_path")
 
 
 async def refresh(rfm: Rfm) -> None:
@@ -90,6 +91,9 @@ async def test_derived_rows_are_those_of_the_ledger(rfm: Rfm, seed: int) -> None
         ("update rfm.period set customers = 9 where tenant_id = :tenant", "customers is 9"),
         ("update rfm.product_period set units = 9 where tenant_id = :tenant", "units is 9"),
         ("delete from rfm.product_period where tenant_id = :tenant", "missing"),
+        ("update rfm.segment_path set known_at = now() where tenant_id = :tenant", "c: not the history's"),
+        ("update rfm.segment_path set states = states || states where tenant_id = :tenant", "c: not the history's"),
+        ("delete from rfm.segment_path where tenant_id = :tenant", "c: not the history's"),
     ],
 )
 async def test_verification_sees_every_kind_of_error(rfm: Rfm, change: str, told: str) -> None:
@@ -112,6 +116,7 @@ async def test_verification_sees_every_kind_of_error(rfm: Rfm, change: str, told
         ("delete from rhythm", "missing"),
         ("update period set customers = 9", None),
         ("update product_period set units = 9", None),
+        ("update segment_path set moments = moments || moments", "c: not the history's"),
     ],
 )
 async def test_a_sample_sees_what_is_derived_of_its_customers(rfm: Rfm, change: str, told: str | None) -> None:
@@ -321,3 +326,91 @@ async def test_the_largest_popularity_is_found_in_the_highest_class(rfm: Rfm, ad
     )
     assert row.most == row.found
     assert row.classes > 5
+
+
+async def sold(rfm: Rfm, first: date, last: date) -> tuple[list[Any], list[Any]]:
+    """What was sold between two days, as figures read it and from the ledger."""
+    found, right = [
+        await rfm.query(
+            f"select product_key, orders, units, revenue from {function} order by product_key", first=first, last=last
+        )
+        for function in (
+            "rfm.products_sold(:tenant, cast(:first as date), cast(:last as date))",
+            "rfm.product_sales(:tenant, array(select day from rfm.day where tenant_id = :tenant and day between "
+            "cast(:first as date) and cast(:last as date)))",
+        )
+    ]
+    return [row for row in found if any(row[1:])], [row for row in right if any(row[1:])]
+
+
+async def test_what_was_sold_is_added_up_from_the_longest_sums_that_hold(rfm: Rfm) -> None:
+    """Quarters, months, weeks and days, and the ledger where one of their days has changed since."""
+    t, chance = rfm.tenant_id, random.Random(7)
+    days = [date(2026, 1, 5) + timedelta(days=n) for n in range(240)]
+    await rfm.apply(
+        *(
+            make.sale(
+                t, f"s{n}", None, [(f"p{chance.randrange(5)}", "1", str(chance.randrange(1, 50)))], day=n
+            )
+            for n in range(240) if n % 17
+        )
+    )  # fmt: skip
+    await refresh(rfm)
+    grains = await rfm.query(
+        "select grain, count(distinct start) as n from rfm.product_period where tenant_id = :tenant group by 1"
+    )
+    # The quarter that is being sold into is not summed.
+    assert {row.grain: row.n for row in grains} == {"day": 225, "week": 35, "month": 9, "quarter": 2}
+    for change in ([], [make.sale(t, "late", None, [("p0", "3", "7")], day=40)], [make.cancelled(t, "s100")]):
+        if change:
+            await rfm.apply(*change)
+        for _ in range(12):
+            first, last = sorted(chance.sample(days, 2))
+            found, right = await sold(rfm, first, last)
+            assert found == right
+        found, right = await sold(rfm, days[0], days[-1])
+        assert found == right
+    async with rfm.engine.begin() as connection:
+        await connection.exec_driver_sql(
+            f"update rfm.product_period set orders = orders + 1000 where tenant_id = '{t}' and grain <> 'quarter'"
+        )
+    await refresh(rfm)
+    found, _ = await sold(rfm, date(2026, 4, 1), date(2026, 6, 30))
+    assert sum(row.orders for row in found) > 1000, "a quarter with a changed day is added up from the others"
+
+
+async def path(rfm: Rfm, code: str) -> Any:
+    rows = await rfm.query("select * from rfm.segment_path where tenant_id = :tenant and customer_code = :c", c=code)
+    return rows[0] if rows else None
+
+
+async def test_a_path_is_the_history_whatever_happens(rfm: Rfm) -> None:
+    """Moves, a clock that is set back, master data that come, change and go."""
+    t, rfm.clock.at = rfm.tenant_id, datetime(2026, 2, 1, 12, tzinfo=UTC)
+    await rfm.apply(
+        make.tenant(t, 1, reference_date=date(2026, 2, 1)),
+        *(make.sale(t, f"s{n}", f"c{n}", [("p", "1", str(n + 1))], day=n) for n in range(5)),
+    )
+    await rfm.score()
+    assert await path(rfm, "nobody") is None
+    for n, hours in enumerate((1, -5, 2, -1)):
+        rfm.clock.at += timedelta(hours=hours)
+        await rfm.apply(make.sale(t, f"x{n}", "c0", [("p", "1", "100")], day=9))
+        await rfm.apply(make.cancelled(t, f"x{n}"))
+    found = await path(rfm, "c0")
+    kept = await rfm.query("select * from rfm.segment_change where tenant_id = :tenant and customer_code = 'c0'")
+    assert len(found.moments) == len(kept) == len(found.states) - 1 >= 9
+    assert found.moments == sorted(found.moments)
+    assert found.moments[-1] == datetime(2026, 2, 1, 13, tzinfo=UTC).timestamp() * 1_000_000
+    assert (found.known_at, found.states[0]) == (None, 0)
+    await verified(rfm)
+    for version, day in ((1, 20), (2, 30)):
+        await rfm.apply(make.person(t, "c0", version, day=day))
+        assert (await path(rfm, "c0")).known_at == make.START + timedelta(days=day)
+        await verified(rfm)
+    await rfm.apply(make.gone(t, "c0"))
+    assert (await path(rfm, "c0")).known_at is None
+    await verified(rfm)
+    await rfm.apply(make.erased(SECRET, t, "c0", day=60))
+    assert await path(rfm, "c0") is None
+    await verified(rfm)

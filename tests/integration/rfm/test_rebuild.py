@@ -219,6 +219,8 @@ async def test_what_is_derived_is_derived_anew(shop: Shop, whole: bool) -> None:
             "update period set customers = customers + 1",
             "update product_period set units = units + 1",
             "update rhythm set customer_code = 'ghost' where customer_code = 'walk-in'",
+            "update segment_path set states = states || states",
+            "update segment_path set customer_code = 'ghost' where customer_code = 'walk-in'",
         ):
             await connection.exec_driver_sql(spoil)
     assert not await shop.rfm.verified()

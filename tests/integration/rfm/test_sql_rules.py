@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import get_args
 
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from services.rfm_worker.domain.decay import LANDMARK, weights
 from services.rfm_worker.domain.scores import SEGMENT_OF_CODE
 from shared.db.engine import transaction
 from shared.events.fields import EARLIEST, LATEST
+from shared.events.payloads import Segment
 
 AMOUNTS = st.decimals(0, 10**12, places=4) | st.integers(0, 5).map(Decimal)
 WITHOUT_FRESH_FIXTURES = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -23,6 +25,15 @@ async def test_the_125_codes_have_one_table(rfm_engine: AsyncEngine) -> None:
         rows = (await connection.execute(text("select code, segment from rfm.segment_codes()"))).all()
     assert len(rows) == 125
     assert {str(row.code): row.segment for row in rows} == SEGMENT_OF_CODE
+
+
+async def test_segments_are_numbered_as_they_are_named(rfm_engine: AsyncEngine) -> None:
+    statement = text(
+        "select array_agg(rfm.segment_number(s) order by n) from unnest(cast(:s as text[])) with ordinality as x(s, n)"
+    )
+    async with transaction(rfm_engine) as connection:
+        numbers = await connection.scalar(statement, {"s": [*get_args(Segment), "stranger", None]})
+    assert numbers == [*range(1, 13), 0, 0]
 
 
 @settings(max_examples=100, deadline=None, suppress_health_check=WITHOUT_FRESH_FIXTURES)

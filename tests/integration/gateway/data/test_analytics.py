@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from services.api_gateway.repository import analytics
 from services.rfm_worker.domain.facts import Item, ProductChange
 from tests.integration.gateway.data.conftest import Gateway, Tenant, Worker, fields
 from tests.integration.rfm.conftest import SECRET, Rfm
@@ -158,6 +159,37 @@ async def test_figures_are_exact_whatever_was_refreshed(tenant: Tenant, worker: 
     await check(tenant, Books.of(items, "Asia/Tokyo", {"c3"}), items, chance)
 
 
+async def test_buyers_are_counted_once_as_long_as_no_order_changes(
+    tenant: Tenant, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted: list[int] = []
+    count = analytics.count_buyers
+
+    async def seen(connection: Any, tenant_id: Any, spans: Sequence[Any]) -> Any:
+        counted.append(len(spans))
+        return await count(connection, tenant_id, spans)
+
+    monkeypatch.setattr(analytics, "count_buyers", seen)
+    rfm = Rfm(worker.engine, tenant.id)
+    await rfm.apply(
+        make.tenant(tenant.id, 1, reference_date=REFERENCE),
+        *(make.sale(tenant.id, f"s{n}", f"c{n % 3}", [("p", "1", "5")], day=n) for n in range(4)),
+        make.sale(tenant.id, "old", "c0", [("p", "1", "5")], day=-20),
+    )
+    january = {"from": "2026-01-01", "to": "2026-01-31"}
+    for rate, calls in ((0.3333, [4]), (0.3333, [4])):
+        assert (await get(tenant, "/analytics/overview", **january))["repeat_rate"] == rate
+        assert counted == calls
+    # A day of this period changes, and with it the ninety days before its end; those before the period stay.
+    await rfm.apply(make.sale(tenant.id, "more", "c1", [("p", "1", "5")], day=5))
+    assert (await get(tenant, "/analytics/overview", **january))["repeat_rate"] == 0.6667
+    assert counted == [4, 2]
+    await rfm.apply(make.erased(SECRET, tenant.id, "c1", day=100))
+    found = await get(tenant, "/analytics/overview", **january)
+    assert (found["repeat_rate"], found["customers"]["active"]) == (0.5, 2)
+    assert counted == [4, 2, 2]
+
+
 async def test_history_moves_with_the_family_of_a_product(tenant: Tenant, worker: Worker) -> None:
     rfm = Rfm(worker.engine, tenant.id)
     await rfm.apply(make.sale(tenant.id, "s", "c", [("p", "2", "3"), ("q", "1", "1")], day=0))
@@ -300,6 +332,7 @@ async def past(worker: Worker, tenant: Tenant, chance: random.Random) -> Past:
         for moment, previous, segment in changes
     ]
     await worker.insert("segment_change", tenant, *sorted(rows, key=lambda row: str(row["changed_at"])))
+    await worker.execute("insert into rfm.segment_path select * from rfm.segment_paths(:id, null)", id=tenant.id)
     return found
 
 
