@@ -140,12 +140,15 @@ async def delete(connection: AsyncConnection, master: Master, tenant_id: UUID, c
     The key is held by inserting it first: a write of the same key that runs at the same moment comes either wholly
     before or wholly after, and so does its event.
     """
-    held = await insert_one(connection, master, tenant_id, _empty(master, code))
-    await connection.execute(
-        text(f"delete from gateway.{master.table} where tenant_id = :tenant and {master.key} = :code"),  # noqa: S608
-        _key(tenant_id, code),
+    remove = text(
+        f"delete from gateway.{master.table} "  # noqa: S608 - names from our own code
+        f"where tenant_id = :tenant and {master.key} = :code returning true"
     )
-    return held is None
+    while True:
+        held = await insert_one(connection, master, tenant_id, _empty(master, code))
+        if await connection.scalar(remove, _key(tenant_id, code)):
+            return held is None
+        # Somebody else removed, between the two statements, the row that stood there: nothing is held yet.
 
 
 def _empty(master: Master, code: str) -> dict[str, Any]:
