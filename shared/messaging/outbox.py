@@ -203,10 +203,12 @@ class OutboxRelay:
         faults.reach("before_mark")
         # The key of a tombstone may name a person who was erased: it is forgotten once the broker has it.
         await connection.execute(
-            f"update {self._schema}.outbox o set published_at = clock_timestamp(), "  # noqa: S608
+            f"with held as (select id from {self._schema}.outbox where id = any($1) order by id for update) "  # noqa: S608
+            f"update {self._schema}.outbox o set published_at = clock_timestamp(), "
             'partition = p.partition, "offset" = p."offset", key = case when o.value is null then \'\' else o.key end, '
             "headers = case when o.value is null then '[]' else o.headers end "
-            'from unnest($1::bigint[], $2::int[], $3::bigint[]) as p(id, partition, "offset") where o.id = p.id',
+            'from held join unnest($1::bigint[], $2::int[], $3::bigint[]) as p(id, partition, "offset") using (id) '
+            "where o.id = held.id",
             [r["id"] for r in rows],
             [at.partition for at in placed],
             [at.offset for at in placed],

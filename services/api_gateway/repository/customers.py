@@ -38,9 +38,14 @@ _LIFETIME = text(
     """
 )
 _KNOWN = text("select exists (select from rfm.customer where tenant_id = :tenant and customer_code = :code)")
+# Rows are locked in the order of their ids, as the relay locks them that publishes meanwhile.
 _BLANK = text(
-    "update gateway.outbox set value = null, key = case when published_at is null then key else '' end, "
-    "headers = case when published_at is null then headers else '[]' end where topic = :topic and key = :key"
+    """
+    with held as (select id from gateway.outbox where topic = :topic and key = :key order by id for update)
+    update gateway.outbox o set value = null, key = case when o.published_at is null then o.key else '' end,
+        headers = case when o.published_at is null then o.headers else '[]' end
+    from held where o.id = held.id
+    """
 )
 _FORGET = text(
     "update gateway.idempotency_key set body = null, headers = null "
