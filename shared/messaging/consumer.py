@@ -13,6 +13,7 @@ from faststream.kafka import KafkaBroker
 from shared.events.catalogue import Topic
 from shared.messaging.delivery import BatchDelivery
 from shared.messaging.lane import GRACE_S, ConsumerSettings, Lane
+from shared.messaging.turns import Turns
 from shared.observability.health import Health
 from shared.observability.logging import get_logger
 
@@ -59,11 +60,12 @@ class WorkerConsumer:
             log_level=logging.DEBUG,
         )
         names = [topic.full_name(prefix) for topic in topics]
+        turns = Turns()
         self.lanes = [
             Lane(
                 self.broker, names, group=self.group, prefix=prefix, delivery=delivery,
                 settings=settings or ConsumerSettings(), fail=self.fail, joined=self._joined,
-                stopping=self.halt,
+                stopping=self.halt, turns=turns,
             )
             for delivery in deliveries
         ]  # fmt: skip

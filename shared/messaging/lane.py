@@ -25,6 +25,7 @@ from shared.messaging import faults
 from shared.messaging.delivery import BatchDelivery
 from shared.messaging.pipeline import POLL_MS, Pipeline
 from shared.messaging.record import NextOffsets, Record
+from shared.messaging.turns import Turns
 from shared.observability import metrics
 from shared.observability.logging import get_logger
 
@@ -67,6 +68,7 @@ class Lane:
         fail: Callable[[BaseException], None],
         joined: Callable[[], Awaitable[None]],
         stopping: Callable[[], Awaitable[None]],
+        turns: Turns,
     ) -> None:
         """Args:
         topics: full names.
@@ -74,6 +76,7 @@ class Lane:
         fail: called when the worker must stop.
         joined: called before each poll; waits until all lanes have joined the group.
         stopping: called when this lane's client is told to stop; halts all lanes.
+        turns: shared by all lanes.
         """
         self.delivery, self.joined, self.stopping = delivery, joined, stopping
         self.has_joined = asyncio.Event()
@@ -84,8 +87,9 @@ class Lane:
         self._committing: asyncio.Task[None] | None = None
         self._stopping = False
         self.pipeline = Pipeline(
-            delivery, to_record=self._record, max_records=settings.max_records, done=self._applied, fail=fail
-        )
+            delivery, to_record=self._record, max_records=settings.max_records, done=self._applied, fail=fail,
+            turns=turns,
+        )  # fmt: skip
         self._subscriber = self._subscribe(broker, topics, group, settings)
 
     def _subscribe(

@@ -5,6 +5,7 @@ makes batches smaller. A batch that has to come again takes with it what was rea
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -16,6 +17,7 @@ from aiokafka.errors import ConsumerStoppedError, KafkaError
 from shared.messaging.delivery import BatchDelivery, Decoded
 from shared.messaging.errors import Transient
 from shared.messaging.record import NextOffsets, Record
+from shared.messaging.turns import Turns
 from shared.observability import metrics
 from shared.observability.logging import get_logger
 
@@ -48,12 +50,15 @@ class Pipeline:
         max_records: int,
         done: Callable[[NextOffsets], Awaitable[None]],
         fail: Callable[[BaseException], None],
+        turns: Turns | None = None,
     ) -> None:
         """Args:
         max_records: most records of a batch.
         done: called with the offsets to commit once a batch is dealt with.
         fail: called when the worker must stop; nothing more is applied then.
+        turns: shared with the other lanes of the process.
         """
+        self._turns = turns or Turns()
         self._delivery, self._to_record, self._max_records = delivery, to_record, max_records
         self._done, self._fail = done, fail
         self._consumer: AIOKafkaConsumer | None = None
@@ -68,7 +73,10 @@ class Pipeline:
         """Whether the last batch was as large as a batch may be: more waits behind it."""
 
     async def read(self, consumer: AIOKafkaConsumer) -> tuple[ConsumerRecord, ...]:
-        """Polls and decodes until the batch before is dealt with or this one is full; nothing where nothing came."""
+        """Polls and decodes until the batch before is dealt with and it is this lane's turn, or this one is full.
+
+        Nothing where nothing came.
+        """
         self._consumer = consumer
         batch = self._begin()
         try:
@@ -79,11 +87,15 @@ class Pipeline:
                     batch = self._begin()
                     continue
                 self._take(batch, records)
-                if batch.error is not None or len(batch.raw) >= self._max_records or not self._busy():
+                if batch.error is not None or len(batch.raw) >= self._max_records:
+                    break
+                if not self._busy() and (not batch.raw or self._turns.take(self)):
                     break
         except Exception:
             self._put_back(batch.raw)
             raise
+        finally:
+            self._turns.leave(self)
         self._next = batch
         self.backlogged = len(batch.raw) >= self._max_records
         return tuple(batch.raw)
@@ -92,15 +104,21 @@ class Pipeline:
         """Begins to apply the batch that was read last, once the one before is done."""
         batch, self._next = self._next, None
         await self.settle()
-        if batch is None or self.stopped:
-            return
+        if batch is not None and not self.stopped and self._may_be_applied(batch):
+            self._rewound_to.clear()
+            self._applying = asyncio.create_task(self._apply(batch), name="apply")
+            self._applying.add_done_callback(lambda _: self._turns.release(self))
+        else:
+            self._turns.release(self)
+
+    def _may_be_applied(self, batch: Batch) -> bool:
         if batch.rewinds != self._rewinds:
             self._put_back(batch.raw)
         elif batch.error is not None:
             self._stop(batch.error)
         else:
-            self._rewound_to.clear()
-            self._applying = asyncio.create_task(self._apply(batch), name="apply")
+            return True
+        return False
 
     async def settle(self) -> None:
         """Waits for the batch that is being applied."""
@@ -114,6 +132,7 @@ class Pipeline:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
         await self.settle()
+        self._turns.release(self)
 
     def _begin(self) -> Batch:
         return Batch(self._rewinds, self._delivery.decode([]))
@@ -122,14 +141,18 @@ class Pipeline:
         return self._applying is not None and not self._applying.done()
 
     async def _poll(self, consumer: AIOKafkaConsumer, room: int) -> Sequence[ConsumerRecord]:
-        """Records as soon as there are any; none when the poll or the batch under way ends first."""
+        """Records as soon as there are any; none when the poll, the batch under way or a wait for a turn ends first."""
         if self._polling is None:
             poll = consumer.getmany(timeout_ms=POLL_MS, max_records=room)
             self._polling = asyncio.create_task(poll, name="poll")
-        waited: set[asyncio.Task[Any]] = {self._polling}
+        waited: set[asyncio.Future[Any]] = {self._polling}
         if self._applying is not None and not self._applying.done():
             waited.add(self._applying)
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        patience_s = None
+        if wait := self._turns.wait_of(self):
+            waited.add(wait.turn)
+            patience_s = max(0.0, wait.until - time.monotonic())
+        await asyncio.wait(waited, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         # A rewind may have taken what the poll brought.
         polling = self._polling
         return self._polled() if polling is not None and polling.done() else ()
