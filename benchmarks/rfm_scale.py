@@ -52,7 +52,9 @@ select $1, 'old' || n, true, 'c' || n % $3::int, at, (at at time zone 'Europe/Pa
     array_fill(5::numeric, array[10]), array_fill(0::numeric, array[10]), array_fill(5::numeric, array[10])
 from generate_series(0, $2::int - 1) n,
     lateral (select $4::timestamptz - (random() * 300 + n * 0) * interval '1 day' as at) t,
-    lateral (select array_agg('p' || ((n::bigint * 7919 + i * 104729) % $5::int)) as keys from generate_series(1, 10) i) k
+    lateral (
+        select array_agg('p' || ((n::bigint * 7919 + i * 104729) % $5::int)) as keys from generate_series(1, 10) i
+    ) k
 """
 _SUMS = (
     """
