@@ -24,7 +24,7 @@ class RfmWorkerSettings(CommonSettings):
         description="most records in one transaction; only a backlog fills it, and drains faster so",
     )
     score_interval_s: float = Field(
-        1.5, ge=0.05, le=60, description="least seconds between two runs that move one tenant's cut-offs"
+        1.3, ge=0.05, le=60, description="least seconds between two runs that move one tenant's cut-offs"
     )
     refresh_interval_s: float = Field(
         1.0, ge=0.05, le=60, description="seconds between two looks for customers and periods to refresh"
